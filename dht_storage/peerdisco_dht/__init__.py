@@ -1,0 +1,1 @@
+"""DDFS: replicated blobs and tags in a Kademlia key space."""

@@ -1,0 +1,1 @@
+"""Raft for many small groups in one process."""

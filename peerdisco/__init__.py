@@ -1,0 +1,1 @@
+"""MapReduce and a replicated file system on a cluster of equal peers."""

@@ -1,0 +1,1 @@
+"""The Python client: jobs, results and DDFS through any peer."""

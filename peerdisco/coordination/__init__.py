@@ -1,0 +1,1 @@
+"""A job's replicated state, its scheduler, and the coordinator that drives both."""

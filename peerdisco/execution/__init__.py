@@ -1,0 +1,1 @@
+"""Running tasks on this node: slots, worker processes, inputs and outputs."""

@@ -1,0 +1,1 @@
+"""The real machine behind the seam: files, SQLite and worker processes."""

@@ -1,0 +1,1 @@
+"""The worker process that runs a job's own functions."""

@@ -1,0 +1,1 @@
+"""A deterministic world in which whole clusters of the real daemon run."""

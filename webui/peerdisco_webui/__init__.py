@@ -1,0 +1,1 @@
+"""The REST interface and the pages that any node serves."""
