@@ -1,0 +1,108 @@
+"""Worker processes: a warm Python behind length-framed pipes.
+
+Each worker leads a session of its own, so that `kill` also ends whatever the user's code started.
+It ends by itself when its standard input closes, so no worker outlives a killed daemon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import IO
+
+FRAME_BYTES_MAX = 64 * 1024 * 1024
+"""A longer frame is a broken worker."""
+
+LOG_TAIL_BYTES = 16 * 1024
+LOG_BYTES_MAX = 4 * 1024 * 1024
+"""A worker's log is cut back to its tail beyond this."""
+
+
+class HostProcesses:
+    """Starts `python -m peerdisco.worker` in the data directory."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    async def start_worker(self) -> HostProcess:
+        """See Processes."""
+        log = tempfile.TemporaryFile("ab+", dir=self._root, prefix="worker-")  # noqa: SIM115 - owned below
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "peerdisco.worker",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+            cwd=self._root,
+            env=_environment(),
+            start_new_session=True,
+        )
+        return HostProcess(process, log)
+
+
+class HostProcess:
+    """One worker process."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: IO[bytes]) -> None:
+        self._process = process
+        self._log = log
+
+    @property
+    def pid(self) -> int:
+        """See Process."""
+        return self._process.pid
+
+    async def send(self, frame: bytes) -> None:
+        """See Process."""
+        stdin = self._process.stdin
+        assert stdin is not None
+        stdin.writelines([len(frame).to_bytes(4, "big"), frame])
+        await stdin.drain()
+
+    async def receive(self) -> bytes | None:
+        """See Process."""
+        stdout = self._process.stdout
+        assert stdout is not None
+        try:
+            size = int.from_bytes(await stdout.readexactly(4), "big")
+            if size > FRAME_BYTES_MAX:
+                self.kill()
+                return None
+            return await stdout.readexactly(size)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return None
+
+    def kill(self) -> None:
+        """See Process."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def wait(self) -> int:
+        """See Process."""
+        status = await self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        return status
+
+    def log_tail(self) -> str:
+        """See Process."""
+        descriptor = self._log.fileno()
+        size = os.fstat(descriptor).st_size
+        tail = os.pread(descriptor, LOG_TAIL_BYTES, max(0, size - LOG_TAIL_BYTES))
+        if size > LOG_BYTES_MAX:
+            os.ftruncate(descriptor, 0)
+        return tail.decode(errors="replace")
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment, in which the worker finds the same peerdisco."""
+    packages = str(Path(__file__).parents[2])
+    known = os.environ.get("PYTHONPATH", "")
+    paths = [packages, *(path for path in known.split(os.pathsep) if path and path != packages)]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
