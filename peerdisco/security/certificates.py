@@ -7,7 +7,7 @@ node is removed by changing the secret.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import hashlib
 import ipaddress
 from collections.abc import Sequence
@@ -27,8 +27,8 @@ from peerdisco.security.secrets import ClusterSecret, base32, node_id
 ANY_NODE = "node.peerdisco"
 """The host name that every node's certificate bears."""
 
-_EPOCH = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
-_FOR_EVER = datetime.datetime(9999, 12, 31, tzinfo=datetime.UTC)
+_EPOCH = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+_FOR_EVER = dt.datetime(9999, 12, 31, tzinfo=dt.UTC)
 _FINGERPRINT_BYTES = 15
 
 

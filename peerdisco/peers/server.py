@@ -1,0 +1,130 @@
+"""The accepting side of peer HTTP."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
+
+from aiohttp import ClientError, WSMsgType, web
+from aiohttp.typedefs import Handler
+
+from peerdisco.machine import TransportSecurity
+from peerdisco.peers.handlers import Handlers
+
+logger = logging.getLogger(__name__)
+
+BODY_BYTES_MAX = 64 * 1024 * 1024
+"""Longest body of a `call`, and of a link's frame."""
+
+ARGUMENT_BYTES_MAX = 4 * 1024 * 1024
+"""Longest argument that precedes a pushed stream."""
+
+PIECE_BYTES = 1 << 20
+LINK_HEARTBEAT_S = 10.0
+H = TypeVar("H")
+SENDER = web.RequestKey("sender", str)
+
+OnFrame = Callable[[str, bytes], None]
+
+
+def peer_app(
+    handlers: Handlers,
+    on_frame: OnFrame,
+    security: TransportSecurity,
+    open_routes: web.RouteTableDef,
+) -> web.Application:
+    """The application behind the peer port.
+
+    `open_routes` are the only ones that a caller without proof of identity may reach.
+    """
+    public = {route.path for route in open_routes if isinstance(route, web.RouteDef)}
+
+    @web.middleware
+    async def identify(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path not in public:
+            transport = request.transport
+            connection = transport.get_extra_info("ssl_object") if transport else None
+            sender = security.identify(request.headers, connection)
+            if sender is None:
+                raise web.HTTPUnauthorized(text="peers of this cluster only")
+            request[SENDER] = sender
+        return await handler(request)
+
+    app = web.Application(middlewares=[identify], client_max_size=BODY_BYTES_MAX)
+    server = _Server(handlers, on_frame)
+    app.add_routes(open_routes)
+    app.router.add_post("/call/{method:.+}", server.call)
+    app.router.add_post("/fetch/{method:.+}", server.fetch)
+    app.router.add_post("/push/{method:.+}", server.push)
+    app.router.add_get("/link", server.link)
+    return app
+
+
+class _Server:
+    def __init__(self, handlers: Handlers, on_frame: OnFrame) -> None:
+        self._handlers = handlers
+        self._on_frame = on_frame
+
+    async def call(self, request: web.Request) -> web.Response:
+        handler = _find(self._handlers.calls, request)
+        return web.Response(body=await handler(request[SENDER], await request.read()))
+
+    async def fetch(self, request: web.Request) -> web.StreamResponse:
+        handler = _find(self._handlers.fetches, request)
+        pieces = handler(request[SENDER], await request.read())
+        response = web.StreamResponse()
+        try:
+            await response.prepare(request)
+            async for piece in pieces:
+                await response.write(piece)
+        except Exception as error:
+            logger.info("fetch_aborted method=%s error=%r", request.path, error)
+            # A stream that ends early must not look complete: no last chunk, no tidy close.
+            if request.transport is not None:
+                request.transport.abort()
+        else:
+            await response.write_eof()
+        finally:
+            await _close(pieces)
+        return response
+
+    async def push(self, request: web.Request) -> web.Response:
+        handler = _find(self._handlers.pushes, request)
+        size = int.from_bytes(await request.content.readexactly(4), "big")
+        if size > ARGUMENT_BYTES_MAX:
+            raise web.HTTPRequestEntityTooLarge(ARGUMENT_BYTES_MAX, size)
+        argument = await request.content.readexactly(size)
+        return web.Response(body=await handler(request[SENDER], argument, _pieces(request)))
+
+    async def link(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(
+            max_msg_size=BODY_BYTES_MAX, heartbeat=LINK_HEARTBEAT_S, compress=False
+        )
+        await socket.prepare(request)
+        async for message in socket:
+            if message.type is WSMsgType.BINARY:
+                self._on_frame(request[SENDER], message.data)
+        return socket
+
+
+def _find(handlers: dict[str, H], request: web.Request) -> H:
+    handler = handlers.get(request.match_info["method"])
+    if handler is None:
+        raise web.HTTPNotFound(text=f"this node does not serve {request.path}")
+    return handler
+
+
+async def _pieces(request: web.Request) -> AsyncIterator[bytes]:
+    """The rest of a request's body; raises ConnectionResetError when it was cut short."""
+    try:
+        async for piece in request.content.iter_chunked(PIECE_BYTES):
+            yield piece
+    except (ClientError, web.HTTPException) as error:
+        raise ConnectionResetError(f"the sender broke off: {error}") from error
+
+
+async def _close(pieces: AsyncIterator[bytes]) -> None:
+    close = getattr(pieces, "aclose", None)
+    if close is not None:
+        await close()
