@@ -1,0 +1,51 @@
+"""What a node is told before it starts: values only, nothing is read here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from peerdisco.security.tokens import DEFAULT_HTTP_PORT, DEFAULT_PEER_PORT, Address
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """Settings of one node.
+
+    Attributes:
+        name: For people; never identity.
+        listen_host: Interface of the peer port; None for all of them.
+        peer_port: UDP and TCP port for other nodes.
+        advertise: Where other nodes reach this one.
+        http_host: Interface of the client port.
+        http_port: Port for REST and the web UI.
+        slots: Tasks that run at the same time.
+        stores: Whether the node offers its disk to DDFS.
+        zone: What fails together with this node; its own id when empty.
+        capacity: Share of the data relative to other nodes.
+        seeds: Addresses of nodes to find the cluster through.
+        replicas: Copies of each blob and tag (all nodes when there are fewer).
+        local: Timings for a cluster on one machine instead of a network.
+        task_memory_bytes: What one task may hold before it spills to disk.
+    """
+
+    name: str
+    advertise: Address
+    listen_host: str | None = None
+    peer_port: int = DEFAULT_PEER_PORT
+    http_host: str = LOOPBACK
+    http_port: int = DEFAULT_HTTP_PORT
+    slots: int = 1
+    stores: bool = True
+    zone: str = ""
+    capacity: int = 1
+    seeds: tuple[Address, ...] = field(default=())
+    replicas: int = 3
+    local: bool = False
+    task_memory_bytes: int = 256 * 1024 * 1024
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the host."""
+    return host in ("localhost", "::1") or host.startswith("127.")
