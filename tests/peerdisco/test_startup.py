@@ -1,0 +1,65 @@
+"""What is refused before a node exists, and in which words."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from peerdisco.errors import ConfigurationError
+from peerdisco.startup import advertised_address, choose_ports, claimed
+
+
+def test_a_new_directory_is_made_and_claimed_once(tmp_path: Path) -> None:
+    root = tmp_path / "new" / "data"
+    with (
+        claimed(root),
+        pytest.raises(ConfigurationError, match=f"in use.*process id {os.getpid()}"),
+        claimed(root),
+    ):
+        pass
+    with claimed(root):
+        assert (root / "format").exists()
+
+
+def test_a_foreign_directory_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.doc").write_text("precious")
+    with (
+        pytest.raises(ConfigurationError, match=r"not a peerdisco.*thesis\.doc"),
+        claimed(tmp_path),
+    ):
+        pass
+    assert ["thesis.doc"] == sorted(entry.name for entry in tmp_path.iterdir())
+
+
+def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "format").write_text("peerdisco 99\n")
+    with pytest.raises(ConfigurationError, match="newer peerdisco"), claimed(tmp_path):
+        pass
+
+
+def test_an_unusable_directory_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="--data"), claimed(tmp_path / "file" / "data"):
+        pass
+
+
+def test_a_busy_port_is_stepped_over_at_the_first_start_and_kept_later(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        busy = other.getsockname()[1]
+        peer, client = choose_ports(tmp_path, None, ("127.0.0.1", busy + 1))
+        assert client == busy + 1
+        with pytest.raises(ConfigurationError, match=rf"127\.0\.0\.1:{busy} \(TCP\)"):
+            choose_ports(tmp_path, ("127.0.0.1", peer), ("127.0.0.1", busy))
+    assert (peer, client) == choose_ports(tmp_path, None, None)
+
+
+def test_the_advertised_address_is_the_told_one_or_the_listening_one() -> None:
+    assert ("nat.example", 8990) == advertised_address("nat.example", None, 8990)
+    assert ("nat.example", 1) == advertised_address("nat.example:1", "10.0.0.1", 8990)
+    assert ("10.0.0.1", 8990) == advertised_address(None, "10.0.0.1", 8990)
+    assert advertised_address(None, None, 8990)[1] == 8990
