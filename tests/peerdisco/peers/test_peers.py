@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
+from typing import Self
 
 import aiohttp
 import pytest
@@ -55,11 +56,9 @@ class Pair:
         self.lost.append(peer)
         self.link_lost.set()
 
-    async def __aenter__(self) -> Pair:
+    async def __aenter__(self) -> Self:
         for peers, port, stack in zip(self.peers, self.ports, self.stacks, strict=True):
-            await stack.enter_async_context(
-                peers.listening("127.0.0.1", port, web.RouteTableDef())
-            )
+            await stack.enter_async_context(peers.listening("127.0.0.1", port, web.RouteTableDef()))
         return self
 
     async def __aexit__(self, *_: object) -> None:
