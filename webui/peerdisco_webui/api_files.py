@@ -1,0 +1,78 @@
+"""REST of blobs: stream in, stream out, byte ranges.
+
+A blob never changes, so its answers may be cached for ever. A stream that breaks on our side
+breaks the connection: a short answer never looks complete.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from aiohttp import hdrs, web
+
+from peerdisco_webui.errors import ApiError, BadRequest, RangeNotSatisfiable
+from peerdisco_webui.messages import BlobView
+from peerdisco_webui.ports import Files
+from peerdisco_webui.wire import json_response, query_int, stream_body
+
+REPLICAS_MAX = 16
+
+log = logging.getLogger(__name__)
+
+
+class BlobsApi:
+    """Handlers over the blob half of the Files port."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+
+    async def put(self, request: web.Request) -> web.Response:
+        """Store the body; `replicas` overrides the cluster's number of copies."""
+        replicas = query_int(request, "replicas", 0, most=REPLICAS_MAX)
+        blob = await self._files.put(stream_body(request), replicas=replicas or None)
+        return json_response(blob, status=201)
+
+    async def get(self, request: web.Request) -> web.StreamResponse:
+        """The bytes of a blob, or one range of them."""
+        blob = await self._files.stat(request.match_info["id"])
+        start, stop = _range(request, blob)
+        response = web.StreamResponse(status=206 if hdrs.RANGE in request.headers else 200)
+        response.content_type = "application/octet-stream"
+        response.content_length = stop - start
+        response.headers.update(_headers(blob))
+        if response.status == 206:
+            response.headers[hdrs.CONTENT_RANGE] = f"bytes {start}-{stop - 1}/{blob.size}"
+        if request.method == hdrs.METH_HEAD or start == stop:
+            return response
+        async with self._files.open(blob.id, offset=start, size=stop - start) as pieces:
+            await response.prepare(request)
+            try:
+                async for piece in pieces:
+                    await response.write(piece)
+            except (OSError, ApiError) as error:
+                log.warning(f"blob_stream_broken id={blob.id} error={error}")
+                if request.transport is not None:
+                    request.transport.abort()
+        return response
+
+
+def _headers(blob: BlobView) -> dict[str, str]:
+    return {
+        hdrs.ACCEPT_RANGES: "bytes",
+        hdrs.ETAG: f'"{blob.id}"',
+        hdrs.CACHE_CONTROL: "private, max-age=31536000, immutable",
+        # Blobs hold anything; a browser must save them, never run them.
+        hdrs.CONTENT_DISPOSITION: f'attachment; filename="{blob.id}"',
+    }
+
+
+def _range(request: web.Request, blob: BlobView) -> tuple[int, int]:
+    """The first byte and the one behind the last that the request asks for."""
+    try:
+        wanted = request.http_range
+    except ValueError:
+        raise BadRequest("Range is `bytes=first-last`, one range only") from None
+    start, stop, _ = wanted.indices(blob.size)
+    if hdrs.RANGE in request.headers and start >= stop:
+        raise RangeNotSatisfiable(f"the blob has {blob.size} bytes")
+    return start, stop

@@ -1,0 +1,109 @@
+"""What the web room needs from a node, named by the room itself.
+
+A node hands in one value of each Protocol. Everything that can fail raises an `ApiError` of
+`errors.py`, or OSError for "not at the moment". `status` and `members` are local snapshots and
+cost no message; everything else may ask other nodes and bounds its own waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from peerdisco_webui.messages import (
+    Append,
+    BlobView,
+    ClusterFacts,
+    EventView,
+    JobPage,
+    JobView,
+    MemberView,
+    Replace,
+    TagPage,
+    TagView,
+)
+
+
+class Cluster(Protocol):
+    """The node itself and its view of the others."""
+
+    def status(self) -> ClusterFacts:
+        """What the node knows, without asking anybody."""
+
+    def members(self) -> Sequence[MemberView]:
+        """All members that are remembered, this node included, in a stable order."""
+
+    async def join_command(self) -> str:
+        """What to type on another machine so that it joins; holds a fresh, expiring grant."""
+
+    async def client_string(self) -> str:
+        """A fresh value for PEERDISCO with which a client reaches this cluster."""
+
+
+class Jobs(Protocol):
+    """All jobs of the cluster, whoever coordinates them. Unknown names raise NotFound."""
+
+    async def submit(self, pack: bytes) -> str:
+        """Accept a job pack; the job's name. The same submission again is the same job."""
+
+    async def list(self, *, prefix: str, after: str, limit: int) -> JobPage:
+        """Jobs whose name begins with the prefix, newest first, from behind the job `after`."""
+
+    async def status(self, name: str) -> JobView:
+        """Where the job stands now."""
+
+    async def wait(self, name: str, since: int, timeout_s: float) -> JobView:
+        """The status as soon as its version exceeds `since` or it ended, at last after the time."""
+
+    async def events(self, name: str, *, after: int, limit: int) -> Sequence[EventView]:
+        """Events with a number above `after`, oldest first."""
+
+    async def kill(self, name: str) -> None:
+        """Stop the job; it becomes dead. An ended job stays as it is."""
+
+    async def purge(self, name: str) -> None:
+        """Kill the job, forget it, and delete its results and its temporary inputs."""
+
+
+class Files(Protocol):
+    """DDFS: immutable blobs, and tags that list them. Unknown names raise NotFound."""
+
+    async def put(self, source: AsyncIterator[bytes], *, replicas: int | None) -> BlobView:
+        """Store a stream durably. A source that raises leaves nothing behind."""
+
+    async def stat(self, blob: str) -> BlobView:
+        """Size and copies of a blob."""
+
+    def open(
+        self, blob: str, *, offset: int, size: int
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """That many verified bytes from the offset. Fails with OSError, never short."""
+
+    async def tag(self, name: str, *, stale_ok: bool) -> TagView:
+        """The tag; Unavailable in a minority, unless a stale answer will do."""
+
+    async def append(self, name: str, change: Append) -> TagView:
+        """Put URLs in front, creating the tag when there is none."""
+
+    async def replace(self, name: str, change: Replace) -> TagView:
+        """Exchange all URLs; Conflict when `if_version` is not the current one."""
+
+    async def delete(self, name: str) -> None:
+        """Delete the tag; a missing one is no error."""
+
+    async def list(self, prefix: str, *, after: str, limit: int) -> TagPage:
+        """Names that begin with the prefix, in order, from behind `after`."""
+
+    async def set_attribute(self, name: str, key: str, value: str | None) -> TagView:
+        """Set an attribute of an existing tag, or delete it with None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """All that the pages and the API show."""
+
+    cluster: Cluster
+    jobs: Jobs
+    files: Files

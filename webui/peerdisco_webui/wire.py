@@ -1,0 +1,100 @@
+"""Bodies and parameters: how requests become values and values become responses.
+
+A body is never buffered beyond its route's limit: a declared length over it is refused unread, an
+undeclared one is cut off at it. Streams are handed on in pieces and never buffered at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TypeVar
+
+import msgspec
+from aiohttp import web
+
+from peerdisco_webui.errors import ApiError, BadRequest, TooLarge, Unauthorized
+
+T = TypeVar("T")
+
+JSON_BYTES_MAX = 32 << 20
+PIECE_BYTES_MAX = 1 << 20
+
+CHALLENGES = 'Bearer realm="peerdisco", Basic realm="peerdisco", charset="UTF-8"'
+"""Browsers answer the second challenge with a dialog: any user name, the token as password."""
+
+
+def json_response(value: object, *, status: int = 200) -> web.Response:
+    """A Struct as JSON; API answers are never cached."""
+    return web.Response(
+        body=msgspec.json.encode(value),
+        status=status,
+        content_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+def problem_response(error: ApiError) -> web.Response:
+    """A failure as problem+json."""
+    headers = {"Cache-Control": "no-store"}
+    if isinstance(error, Unauthorized):
+        headers["WWW-Authenticate"] = CHALLENGES
+    return web.Response(
+        body=msgspec.json.encode(error.problem()),
+        status=error.status,
+        content_type="application/problem+json",
+        headers=headers,
+    )
+
+
+async def read_body(request: web.Request, limit: int) -> bytes:
+    """The whole body. Raises TooLarge as soon as it is known to exceed the limit."""
+    refusal = TooLarge(f"this route takes at most {limit} bytes")
+    if request.content_length is not None and request.content_length > limit:
+        raise refusal
+    body = bytearray()
+    async for piece in request.content.iter_any():
+        body += piece
+        if len(body) > limit:
+            raise refusal
+    return bytes(body)
+
+
+async def read_json(request: web.Request, kind: type[T]) -> T:
+    """The body as a Struct. Raises BadRequest that names the wrong field."""
+    body = await read_body(request, JSON_BYTES_MAX)
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise BadRequest(f"the body is not what this route takes: {error}") from None
+
+
+async def stream_body(request: web.Request) -> AsyncIterator[bytes]:
+    """The body in pieces. A client that goes away makes this raise, so nothing ends up short."""
+    async for piece in request.content.iter_any():
+        for start in range(0, len(piece), PIECE_BYTES_MAX):
+            yield piece[start : start + PIECE_BYTES_MAX]
+
+
+def query_int(request: web.Request, name: str, default: int, *, most: int) -> int:
+    """A whole number between 0 and `most` from the query."""
+    text = request.query.get(name, str(default))
+    if not text.isdecimal() or len(text) > 18:
+        raise BadRequest(f"{name} is a whole number, not {text[:40]!r}")
+    return min(int(text), most)
+
+
+def query_seconds(request: web.Request, name: str, default: float, *, most: float) -> float:
+    """A span in seconds between 0 and `most` from the query."""
+    text = request.query.get(name, str(default))
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not value >= 0:
+        raise BadRequest(f"{name} is a number of seconds, not {text[:40]!r}")
+    return min(value, most)
+
+
+def query_flag(request: web.Request, name: str) -> bool:
+    """Whether a flag is set in the query, as `1` or `true`."""
+    return request.query.get(name, "") in ("1", "true")
