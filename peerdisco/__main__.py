@@ -1,0 +1,5 @@
+"""`python -m peerdisco` is the command `peerdisco`."""
+
+from peerdisco.cli import main
+
+main()

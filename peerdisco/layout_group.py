@@ -1,0 +1,213 @@
+"""Who counts for storage: the Raft group that orders the layout, and how nodes hear of it.
+
+The first node of a cluster founds the group alone. Its leader, wherever it is, looks once in a
+while at the members and proposes what `peerdisco_dht.plan` says is due: nodes that have lived long
+enough hold data, nodes that were silent too long are dropped, and the group itself grows to three
+voters. Everybody else learns of a new layout from gossip (its epoch only) and fetches it from
+whoever has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from peerdisco.facts import FACTS_KEY, LAYOUT_KEY, facts_of
+from peerdisco.messages import BadMessage, Message, decode, encode
+from peerdisco.peers import Peers
+from peerdisco_dht import (
+    AddNodes,
+    Layout,
+    LayoutChange,
+    LayoutMachine,
+    MemberView,
+    SetVoters,
+    Storage,
+    StorageNode,
+    UpkeepConfig,
+    choose_voters,
+    plan,
+)
+from peerdisco_dht import Command as LayoutCommand
+from peerdisco_election import Dropped, Group, Groups, NotLeader, Unknown
+from peerdisco_gossip import Member, MemberChanged, Membership, MemberState
+
+logger = logging.getLogger(__name__)
+
+GROUP = "layout"
+CALL_TIMEOUT_S = 5.0
+PROPOSE_TIMEOUT_S = 10.0
+UPKEEP_INTERVAL_S = 0.5
+LIVING = (MemberState.ALIVE, MemberState.SUSPECT)
+
+
+class FormLayoutGroup(Message, frozen=True, array_like=True):
+    """Asks a node to keep the layout's log with these voters."""
+
+    voters: tuple[str, ...]
+
+
+class LayoutGroup:
+    """This node's part in agreeing on the layout."""
+
+    def __init__(
+        self,
+        me: StorageNode,
+        stores: bool,
+        groups: Groups,
+        peers: Peers,
+        membership: Membership,
+        storage: Storage,
+        upkeep: UpkeepConfig,
+    ) -> None:
+        self._me = me
+        self._stores = stores
+        self._groups = groups
+        self._peers = peers
+        self._membership = membership
+        self._storage = storage
+        self._upkeep = upkeep
+        self._machine = LayoutMachine(self._adopt)
+        self._since: dict[str, tuple[bool, float]] = {}
+        self._heard = asyncio.Event()
+        peers.serve("layout/form", self._on_form)
+        peers.serve("layout/get", self._on_get)
+        membership.subscribe(self._on_member)
+        self._announce(storage.layout)
+
+    async def found(self) -> None:
+        """Found the cluster's layout: this node is its first."""
+        group = await self._groups.create(GROUP, [self._me.id], self._machine, campaign=True)
+        if self._stores:
+            await self._propose(group, AddNodes((self._me,)))
+        await self._propose(group, SetVoters((self._me.id,)))
+
+    def reopen(self) -> bool:
+        """Go on with the group found in the store; False when this node has no part in it."""
+        if GROUP not in self._groups.names():
+            return False
+        self._groups.open(GROUP, self._machine)
+        return True
+
+    async def run(self) -> None:
+        """Fetch newer layouts, and while this node leads the group, keep the layout up to date."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow())
+            tasks.create_task(self._lead())
+
+    async def known(self) -> None:
+        """Return as soon as this node has a layout."""
+        while self._storage.layout.epoch == 0:
+            self._heard.clear()
+            await self._heard.wait()
+
+    # -- hearing of layouts
+
+    def _on_member(self, change: MemberChanged) -> None:
+        if self._epoch_of(change.member) > self._storage.layout.epoch:
+            self._heard.set()
+
+    async def _follow(self) -> None:
+        while True:
+            await self._heard.wait()
+            self._heard.clear()
+            newer = [
+                member
+                for member in self._membership.members()
+                if member.state in LIVING and self._epoch_of(member) > self._storage.layout.epoch
+            ]
+            for member in newer:
+                if await self._fetch(member.id):
+                    break
+            else:
+                if newer:
+                    await asyncio.sleep(UPKEEP_INTERVAL_S)
+                    self._heard.set()
+
+    async def _fetch(self, peer: str) -> bool:
+        try:
+            answer = await self._peers.call(peer, "layout/get", b"", timeout=CALL_TIMEOUT_S)
+            self._adopt(decode(answer, Layout))
+        except (OSError, BadMessage) as error:
+            logger.info("layout_fetch_failed peer=%s error=%s", peer, error)
+            return False
+        return True
+
+    def _adopt(self, layout: Layout) -> None:
+        self._storage.adopt(layout)
+        self._announce(self._storage.layout)
+        self._heard.set()
+
+    def _announce(self, layout: Layout) -> None:
+        self._membership.set_metadata(LAYOUT_KEY, b"%d" % layout.epoch)
+
+    @staticmethod
+    def _epoch_of(member: Member) -> int:
+        value = member.metadata.get(LAYOUT_KEY, b"0")
+        return int(value) if value.isdigit() else 0
+
+    async def _on_get(self, _: str, __: bytes) -> bytes:
+        return encode(self._storage.layout)
+
+    async def _on_form(self, _: str, body: bytes) -> bytes:
+        voters = decode(body, FormLayoutGroup).voters
+        await self._groups.create(GROUP, voters, self._machine)
+        return b""
+
+    # -- leading the group
+
+    async def _lead(self) -> None:
+        while True:
+            await asyncio.sleep(UPKEEP_INTERVAL_S)
+            members = self._views(asyncio.get_running_loop().time())
+            group = self._groups.get(GROUP)
+            if group is None or not group.is_leader:
+                continue
+            try:
+                await self._keep_up(group, members)
+            except (NotLeader, Dropped, Unknown, OSError) as error:
+                logger.info("layout_upkeep_delayed error=%s", error)
+
+    async def _keep_up(self, group: Group, members: Sequence[MemberView]) -> None:
+        now = asyncio.get_running_loop().time()
+        layout = self._machine.layout
+        handed_over = bool(layout.previous) and await self._storage.handed_over()
+        command = plan(layout, members, now, self._upkeep, handed_over=handed_over)
+        if command is not None:
+            await self._propose(group, command)
+        voters = choose_voters(group.voters, members, self._upkeep)
+        if set(voters) != set(group.voters):
+            await self._change_voters(group, voters)
+        if tuple(sorted(group.voters)) != tuple(sorted(self._machine.layout.voters)):
+            await self._propose(group, SetVoters(tuple(sorted(group.voters))))
+
+    async def _change_voters(self, group: Group, voters: Sequence[str]) -> None:
+        """Let the newcomers keep the log, then let them vote."""
+        body = encode(FormLayoutGroup(tuple(group.voters)))
+        for voter in voters:
+            if voter not in group.voters:
+                await self._peers.call(voter, "layout/form", body, timeout=CALL_TIMEOUT_S)
+        await group.change_voters(voters, timeout=PROPOSE_TIMEOUT_S)
+        logger.info("layout_voters voters=%s", ",".join(voters))
+
+    async def _propose(self, group: Group, command: LayoutCommand) -> None:
+        change = await group.propose(encode(command), timeout=PROPOSE_TIMEOUT_S)
+        assert isinstance(change, LayoutChange)
+        if change.refused:
+            logger.warning("layout_refused command=%s reason=%s", command, change.refused)
+        else:
+            logger.info("layout_changed epoch=%d command=%s", change.layout.epoch, command)
+
+    def _views(self, now: float) -> list[MemberView]:
+        """The members, with how long each has been alive or dead in this node's eyes."""
+        views = []
+        for member in self._membership.members():
+            alive = member.state in LIVING
+            known = self._since.get(member.id)
+            if known is None or known[0] != alive:
+                known = self._since[member.id] = (alive, now)
+            facts = facts_of(member.metadata.get(FACTS_KEY))
+            node = StorageNode(member.id, facts.zone, facts.capacity)
+            views.append(MemberView(node, alive, known[1], stores=facts.stores))
+        return views
