@@ -1,0 +1,95 @@
+"""The worker process: `python -m peerdisco.worker`, started by the node, warm before it is asked.
+
+Frames come on standard input and leave on standard output, each behind its length (4 bytes, big
+endian). Both descriptors are moved out of the way first, so that nothing the user's code prints
+or reads can touch the frames: its output goes to standard error, which the node keeps as a log.
+The process ends at the end of its input, at once, also amid a task: then its node is gone.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import queue
+import signal
+import struct
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+from peerdisco.worker.service import Service
+
+FRAME_BYTES_MAX = 64 << 20
+"""No longer frame is accepted or sent."""
+
+_LENGTH = struct.Struct(">I")
+
+
+class LocalFiles:
+    """The `Files` of a real worker: the working directory is the node's data directory."""
+
+    def open_read(self, path: str) -> BinaryIO:
+        """Open a file for reading."""
+        return open(path, "rb")
+
+    def open_write(self, path: str) -> BinaryIO:
+        """Create a file and the directories above it."""
+        try:
+            return open(path, "wb")
+        except FileNotFoundError:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            return open(path, "wb")
+
+    def remove(self, path: str) -> None:
+        """Delete a file if it is there."""
+        Path(path).unlink(missing_ok=True)
+
+
+def main() -> None:
+    """Answer frames until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the node, which then ends us
+    frames_in, frames_out = _take_descriptors()
+    service = Service(
+        LocalFiles(),
+        name=f"peerdisco worker {os.getpid()}",
+        clock=time.monotonic,
+        cpu_clock=time.process_time,
+        log_copy=sys.stderr,
+    )
+    requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_read_frames, args=(frames_in, requests), daemon=True).start()
+    gc.collect()
+    gc.freeze()  # what was imported stays: no collection need look at it again
+    while True:
+        for frame in service.handle(requests.get()):
+            frames_out.write(_LENGTH.pack(len(frame)) + frame)
+            frames_out.flush()
+
+
+def _take_descriptors() -> tuple[BinaryIO, BinaryIO]:
+    frames_in = os.fdopen(os.dup(0), "rb")
+    frames_out = os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return frames_in, frames_out
+
+
+def _read_frames(source: BinaryIO, requests: queue.SimpleQueue[bytes]) -> None:
+    """Runs in a thread of its own, as only the end of the input tells that the node is gone."""
+    try:
+        while head := source.read(_LENGTH.size):
+            (size,) = _LENGTH.unpack(head)
+            if size > FRAME_BYTES_MAX:
+                break
+            requests.put(source.read(size))
+    finally:
+        sys.stderr.flush()
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

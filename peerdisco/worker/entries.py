@@ -1,0 +1,150 @@
+"""From the inputs of a task to the entries that its function sees, counted on the way.
+
+What a map function gets, as an entry:
+
+- of a text, each line as `str` *with* its newline, exactly as `for line in open(path)` gives it
+  (universal newlines); bytes that are not UTF-8 become U+FFFD;
+- of a `raw://` input, its whole text, without a newline;
+- of a result of another job, each record as a (key, value) pair;
+- of a job with `map_reader(fd, size, url[, params])`, whatever that yields; `fd` is a binary file.
+
+A reduce function gets what its `reduce_reader` yields, else the same: pairs, as a rule.
+
+Counting costs no step of Python's per entry: `itertools.repeat` knows how often it was asked.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Generator, Iterator, Sequence
+from itertools import chain, compress, repeat
+from operator import length_hint
+from typing import Any, BinaryIO
+
+from peerdisco.dataflow.errors import CorruptRecords
+from peerdisco.dataflow.files import Files
+from peerdisco.dataflow.format import MAGIC, Batch, is_record_stream, read_batches
+from peerdisco.dataflow.runs import expand
+from peerdisco.util import argument_count
+from peerdisco.worker.messages import InputKind, LocalInput
+
+TICKS = (1 << 63) - 1
+
+Reader = Callable[..., Any]
+Read = Callable[[LocalInput, BinaryIO], Iterator[Any]]
+
+
+class InputError(OSError):
+    """An input could not be opened. The task did nothing with it."""
+
+
+class Ticks:
+    """Counts the items of an iterator that runs in C."""
+
+    def __init__(self) -> None:
+        self._left = repeat(True, TICKS)
+
+    @property
+    def count(self) -> int:
+        """Items that passed so far."""
+        return TICKS - length_hint(self._left)
+
+    def through(self, items: Iterator[Any]) -> Iterator[Any]:
+        """The same items, counted."""
+        return compress(items, self._left)
+
+
+class Entries:
+    """The inputs of one task as one stream.
+
+    Attributes:
+        stream: All entries, counted.
+        url: The input being read; empty before the first and after the last.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        inputs: Sequence[LocalInput],
+        reader: Reader | None,
+        params: Any,
+    ) -> None:
+        self._files = files
+        self._inputs = inputs
+        self._reader = reader
+        self._params = params
+        self._ticks = Ticks()
+        self._input_began = 0
+        self.url = ""
+        self._opening = self._opened(self._entries)
+        self.stream = self._ticks.through(chain.from_iterable(self._opening))
+
+    @property
+    def count(self) -> int:
+        """Entries that were handed out."""
+        return self._ticks.count
+
+    @property
+    def position(self) -> int:
+        """Number of the last entry in the current input, from 0; -1 when there is none."""
+        return self.count - self._input_began - 1 if self.url else -1
+
+    def counted(self, records: Iterator[Any]) -> Iterator[Any]:
+        """Count records that stand for the entries, as the sorted ones do."""
+        return self._ticks.through(records)
+
+    def close(self) -> None:
+        """Close the input being read."""
+        self._opening.close()
+
+    def batches(self) -> Iterator[Batch]:
+        """All inputs as batches of records, for sorting. `count` does not see them."""
+        self._opening = self._opened(_batches)
+        return chain.from_iterable(self._opening)
+
+    def _opened(self, read: Read) -> Generator[Iterator[Any], None, None]:
+        """What each input holds, one after another; each is closed when the next begins."""
+        for local in self._inputs:
+            self._input_began = self.count
+            self.url = local.url
+            with self._open(local) as file:
+                yield read(local, file)
+        self.url = ""
+
+    def _open(self, local: LocalInput) -> BinaryIO:
+        if local.kind is InputKind.TEXT:
+            return io.BytesIO(local.text.encode())
+        try:
+            return self._files.open_read(local.path)
+        except OSError as error:
+            raise InputError(f"cannot open {local.url}: {error.strerror or error}") from error
+
+    def _entries(self, local: LocalInput, file: BinaryIO) -> Iterator[Any]:
+        if self._reader is not None:
+            return self._read_by_user(self._reader, local, file)
+        if _is_records(local, file):
+            return chain.from_iterable(map(expand, read_batches(file, trusted=True)))
+        if local.kind is InputKind.TEXT:
+            return iter((local.text,))
+        return io.TextIOWrapper(file, encoding="utf-8", errors="replace")
+
+    def _read_by_user(self, reader: Reader, local: LocalInput, file: BinaryIO) -> Iterator[Any]:
+        size = local.size or file.seek(0, io.SEEK_END)
+        file.seek(0)
+        arguments = (file, size, local.url, self._params)
+        return iter(reader(*arguments[: 4 if argument_count(reader) == 4 else 3]))
+
+
+def _is_records(local: LocalInput, file: BinaryIO) -> bool:
+    """Results of other jobs are recognised by their head: no text begins like that."""
+    if local.kind is InputKind.LINES:
+        found = is_record_stream(file.read(len(MAGIC)))
+        file.seek(0)
+        return found
+    return local.kind is InputKind.RECORDS
+
+
+def _batches(local: LocalInput, file: BinaryIO) -> Iterator[Batch]:
+    if not _is_records(local, file):
+        raise CorruptRecords(f"{local.url} is no record stream, so it cannot be sorted")
+    return read_batches(file, trusted=True)
