@@ -1,0 +1,30 @@
+"""Settings of the storage: limits and patience. Times are seconds, sizes are bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StorageConfig:
+    """Settings with defaults that fit a LAN.
+
+    Attributes:
+        call_timeout_s: Patience with one small call.
+        transfer_timeout_s: Patience with a transfer that makes no progress.
+        operation_timeout_s: Patience with one register operation, all retries included.
+        hedge_s: After this long without an answer a second holder is asked too.
+        transfers_max: Streams that one node receives, and that it sends for puts, at a time.
+        repair_interval_s: How often a node checks that its blobs have all their copies.
+        repair_concurrency: Copies that one node sends at a time for repair.
+        retry_s: Pause before repair or handover tries again what failed.
+    """
+
+    call_timeout_s: float = 2.0
+    transfer_timeout_s: float = 15.0
+    operation_timeout_s: float = 8.0
+    hedge_s: float = 0.05
+    transfers_max: int = 16
+    repair_interval_s: float = 600.0
+    repair_concurrency: int = 4
+    retry_s: float = 1.0

@@ -1,0 +1,1 @@
+"""Replicated registers: small values with linearizable operations, one CASPaxos each."""

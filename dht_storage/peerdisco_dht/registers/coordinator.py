@@ -1,0 +1,207 @@
+"""The proposer of CASPaxos for many registers, with batching.
+
+Any node may coordinate any register at any time; safety never depends on who does. For speed all
+nodes send a register's operations to the same one, the first home that is reachable. It applies
+what arrived while a round was under way as one batch, and since its acceptors have promised it the
+next ballot already (Rystsov 2018, section 2.2.1), a batch costs one round trip and one sync.
+
+The pure parts are `quorum.py` and `value.py`; this module runs the rounds. `service.py` receives
+submissions, `registers.py` sends them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from peerdisco_dht.background import Background
+from peerdisco_dht.epochs import StaleEpoch
+from peerdisco_dht.errors import Unavailable
+from peerdisco_dht.keeper import LayoutKeeper, QuorumSets
+from peerdisco_dht.keys import partition_of_name
+from peerdisco_dht.messages import BadMessage
+from peerdisco_dht.ports import NodeId
+from peerdisco_dht.registers import quorum
+from peerdisco_dht.registers.acceptors import Acceptors
+from peerdisco_dht.registers.messages import Accept, Ballot, Operation, Prepare, Reply
+from peerdisco_dht.registers.rows import row_key
+from peerdisco_dht.registers.value import Kind, Opened, close_value, open_value, perform
+
+BATCH_MAX = 256
+"""Operations that share a round."""
+WAITING_MAX = 4096
+"""Operations that may wait for one register before more are refused."""
+LEADS_MAX = 4096
+"""Registers whose next ballot is remembered as promised."""
+ROUNDS_MAX = 12
+"""Rounds tried for a batch before it is given up as unavailable."""
+BACKOFF_S = 0.004
+"""Unit of the random pause after a lost round: about a round trip."""
+
+KindOf = Callable[[str], Kind]
+"""The kind of a register, by its name; raises BadMessage when there is none."""
+Observe = Callable[[str, object | None], None]
+"""Is told the content of a register after each batch that was chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Lead:
+    """A ballot that a quorum has promised us, and the value chosen before it."""
+
+    sets: QuorumSets
+    ballot: Ballot
+    opened: Opened
+
+
+@dataclass(slots=True)
+class _Queue:
+    waiting: deque[tuple[tuple[Operation, ...], asyncio.Future[tuple[Reply, ...]]]] = field(
+        default_factory=deque
+    )
+    operations: int = 0
+
+
+class Coordinator:
+    """Runs rounds for the registers whose operations were submitted to this node."""
+
+    def __init__(
+        self,
+        me: NodeId,
+        keeper: LayoutKeeper,
+        acceptors: Acceptors,
+        background: Background,
+        rng: random.Random,
+        kind_of: KindOf,
+        observe: Observe,
+    ) -> None:
+        self._me = me
+        self._keeper = keeper
+        self._acceptors = acceptors
+        self._background = background
+        self._rng = rng
+        self._kind_of = kind_of
+        self._observe = observe
+        self._queues: dict[str, _Queue] = {}
+        self._leads: OrderedDict[str, _Lead] = OrderedDict()
+
+    async def submit(self, name: str, operations: Sequence[Operation]) -> tuple[Reply, ...]:
+        """Perform operations on a register, in order, in one round.
+
+        Raises Unavailable when no quorum could be reached; the operations may or may not have
+        taken effect then, and BadMessage for a name that no register can have.
+        """
+        self._kind_of(name)
+        row_key(name)
+        queue = self._queues.get(name)
+        idle = queue is None
+        queue = queue or _Queue()
+        if queue.operations + len(operations) > WAITING_MAX:
+            raise Unavailable(f"{WAITING_MAX} operations wait for {name} already")
+        future: asyncio.Future[tuple[Reply, ...]] = asyncio.get_running_loop().create_future()
+        queue.waiting.append((tuple(operations), future))
+        queue.operations += len(operations)
+        if idle:
+            self._background.start(self._drain(name, queue))
+            self._queues[name] = queue
+        return await future
+
+    async def _drain(self, name: str, queue: _Queue) -> None:
+        """Commit batches until nothing waits."""
+        try:
+            while queue.waiting:
+                batch = _next_batch(queue)
+                operations = [operation for each, _ in batch for operation in each]
+                try:
+                    replies = iter(await self._commit(name, operations))
+                except Unavailable as error:
+                    for _, future in batch:
+                        if not future.done():
+                            future.set_exception(Unavailable(str(error), unknown=error.unknown))
+                    continue
+                for each, future in batch:
+                    mine = tuple(next(replies) for _ in each)
+                    if not future.done():
+                        future.set_result(mine)
+        finally:
+            del self._queues[name]
+            for _, future in queue.waiting:
+                future.cancel()
+
+    async def _commit(self, name: str, operations: Sequence[Operation]) -> list[Reply]:
+        """Have a batch chosen, whatever number of rounds that takes within the limit."""
+        kind = self._kind_of(name)
+        partition = partition_of_name(name)
+        proposed = False
+        floor = 0
+        for attempt in range(ROUNDS_MAX):
+            sets = self._keeper.quorum_sets(partition)
+            try:
+                lead = self._leads.pop(name, None)
+                if lead is None or lead.sets != sets:
+                    floor, lead = await self._prepare(name, kind, sets, floor)
+                if lead is not None:
+                    opened, replies = _perform_all(lead.opened, operations, kind)
+                    proposed = True
+                    floor = lead.ballot.round
+                    if await self._accept(name, kind, lead, opened):
+                        self._observe(name, opened.content)
+                        return replies
+            except StaleEpoch:
+                continue
+            await asyncio.sleep(self._rng.uniform(0, BACKOFF_S * (attempt + 1)))
+        raise Unavailable(f"no quorum for {name} among {sets}", unknown=proposed)
+
+    async def _prepare(
+        self, name: str, kind: Kind, sets: QuorumSets, floor: int
+    ) -> tuple[int, _Lead | None]:
+        """Phase one with a ballot above `floor`; returns the highest round seen, and the lead."""
+        ballot = Ballot(floor + 1, self._me)
+        answers = await self._acceptors.ask(sets, Prepare(name, ballot))
+        highest = max([floor + 1, *(held.promised.round for held in answers.values())])
+        granted = {node: held for node, held in answers.items() if held.granted}
+        if not quorum.reached(granted, sets):
+            return highest, None
+        try:
+            opened = open_value(quorum.newest(granted).value, kind)
+        except BadMessage as error:
+            raise Unavailable(f"the value of {name} cannot be read: {error}") from error
+        return highest, _Lead(sets, ballot, opened)
+
+    async def _accept(self, name: str, kind: Kind, lead: _Lead, opened: Opened) -> bool:
+        """Phase two; on success the next ballot is ours already."""
+        upcoming = Ballot(lead.ballot.round + 1, self._me)
+        value = close_value(opened, kind)
+        request = Accept(name, lead.ballot, value, upcoming, listed=opened.content is not None)
+        answers = await self._acceptors.ask(lead.sets, request)
+        granted = [node for node, held in answers.items() if held.granted]
+        if not quorum.reached(granted, lead.sets):
+            return False
+        self._leads[name] = _Lead(lead.sets, upcoming, opened)
+        if len(self._leads) > LEADS_MAX:
+            self._leads.popitem(last=False)
+        return True
+
+
+def _next_batch(
+    queue: _Queue,
+) -> list[tuple[tuple[Operation, ...], asyncio.Future[tuple[Reply, ...]]]]:
+    batch = [queue.waiting.popleft()]
+    size = len(batch[0][0])
+    while queue.waiting and size + len(queue.waiting[0][0]) <= BATCH_MAX:
+        batch.append(queue.waiting.popleft())
+        size += len(batch[-1][0])
+    queue.operations -= size
+    return batch
+
+
+def _perform_all(
+    opened: Opened, operations: Sequence[Operation], kind: Kind
+) -> tuple[Opened, list[Reply]]:
+    replies = []
+    for operation in operations:
+        opened, reply = perform(opened, operation, kind)
+        replies.append(reply)
+    return opened, replies

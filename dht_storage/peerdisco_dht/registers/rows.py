@@ -1,0 +1,162 @@
+"""The acceptor rows of one node: read, changed and made durable before an answer leaves.
+
+Rows live in the node's `log` store under their partition, and a second row for each name serves
+listings. Reads of the store see committed batches only, so rows whose commit is under way are
+overlaid here; otherwise two requests could both be promised on the same old row. A row leaves the
+overlay when the store shows it, and not before: a cancelled caller does not withdraw its commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from peerdisco_dht.keeper import LayoutKeeper
+from peerdisco_dht.keys import partition_of_name
+from peerdisco_dht.messages import BadMessage, Message, decode, encode
+from peerdisco_dht.ports import Store, Write
+from peerdisco_dht.registers import acceptor
+from peerdisco_dht.registers.messages import (
+    NAME_BYTES_MAX,
+    Accept,
+    AcceptorRow,
+    Ask,
+    Ballot,
+    Held,
+    NameRow,
+    NamesPage,
+    NamesRequest,
+    PartitionsPage,
+    PartitionsRequest,
+    Peek,
+    Prepare,
+)
+
+ROWS = b"dht/register/"
+NAMES = b"dht/name/"
+PAGE_ROWS = 500
+NAMES_PAGE_MAX = 5000
+
+
+class _NameEntry(Message, frozen=True, array_like=True):
+    ballot: Ballot
+    listed: bool
+
+
+class AcceptorRows:
+    """All registers for which this node accepts.
+
+    Args:
+        store: The node's log store.
+        keeper: Its layout, which is committed before anything is promised under it.
+    """
+
+    def __init__(self, store: Store, keeper: LayoutKeeper) -> None:
+        self._store = store
+        self._keeper = keeper
+        self._in_flight: dict[bytes, tuple[AcceptorRow, bytes]] = {}
+
+    async def answer(self, asks: Sequence[Ask]) -> tuple[Held, ...]:
+        """Answer requests; what the answers promise is durable when this returns.
+
+        There is no await between reading a row and handing its successor to the store, so the
+        order of commits is the order of promises.
+        """
+        writes: list[Write] = []
+        touched: list[bytes] = []
+        held = []
+        for ask in asks:
+            key = row_key(ask.name)
+            row = self._row(key)
+            after, answer = _apply(row, ask)
+            held.append(answer)
+            if after is not row:
+                data = encode(after)
+                touched.append(key)
+                self._in_flight[key] = (after, data)
+                writes.append((key, data))
+                if isinstance(ask, Accept):
+                    entry = _NameEntry(ask.ballot, ask.listed)
+                    writes.append((NAMES + ask.name.encode(), encode(entry)))
+        await self._commit(writes)
+        for key in touched:
+            self._settle(key)
+        return tuple(held)
+
+    async def _commit(self, writes: list[Write]) -> None:
+        """Commit rows behind the layout under which they were made; a peek needs no commit."""
+        epoch = self._keeper.epoch
+        batch = [*self._keeper.unsaved(), *writes]
+        if batch:
+            await self._store.commit(batch)
+            self._keeper.saved(epoch)
+
+    async def partitions(self, request: PartitionsRequest) -> PartitionsPage:
+        """Names of registers in partitions, complete as of the present epoch.
+
+        The commit is the barrier: what older epochs accepted was handed to the store before, and
+        nothing of an older epoch is accepted after.
+        """
+        await self._keeper.save()
+        names: list[str] = []
+        for partition in request.partitions:
+            start, end = _partition_range(partition)
+            if request.after >= end:
+                continue
+            start = max(start, request.after + b"\0") if request.after else start
+            rows = self._store.scan(start, end, limit=PAGE_ROWS)
+            names += [key[len(start_of(partition)) :].decode() for key, _ in rows]
+            if len(rows) == PAGE_ROWS or len(names) >= PAGE_ROWS:
+                last = rows[-1][0] if rows else end
+                return PartitionsPage(tuple(names), last)
+        return PartitionsPage(tuple(names))
+
+    def names(self, request: NamesRequest) -> NamesPage:
+        """Rows of the listing, committed ones only."""
+        start = NAMES + max(request.prefix, request.after + "\0" if request.after else "").encode()
+        end = NAMES + request.prefix.encode() + b"\xff"
+        limit = max(1, min(request.limit, NAMES_PAGE_MAX))
+        found = self._store.scan(start, end, limit=limit + 1)
+        rows = []
+        for key, data in found[:limit]:
+            entry = decode(data, _NameEntry)
+            rows.append(NameRow(key[len(NAMES) :].decode(), entry.ballot, entry.listed))
+        return NamesPage(tuple(rows), more=len(found) > limit)
+
+    def _row(self, key: bytes) -> AcceptorRow:
+        waiting = self._in_flight.get(key)
+        if waiting is not None:
+            return waiting[0]
+        data = self._store.get(key)
+        return decode(data, AcceptorRow) if data is not None else AcceptorRow()
+
+    def _settle(self, key: bytes) -> None:
+        waiting = self._in_flight.get(key)
+        if waiting is not None and self._store.get(key) == waiting[1]:
+            del self._in_flight[key]
+
+
+def _apply(row: AcceptorRow, ask: Ask) -> tuple[AcceptorRow, Held]:
+    match ask:
+        case Prepare():
+            return acceptor.prepare(row, ask)
+        case Accept():
+            return acceptor.accept(row, ask)
+        case Peek():
+            return row, acceptor.peek(row)
+
+
+def start_of(partition: int) -> bytes:
+    """The beginning of the storage keys of a partition."""
+    return ROWS + partition.to_bytes(2, "big") + b"/"
+
+
+def _partition_range(partition: int) -> tuple[bytes, bytes]:
+    return start_of(partition), ROWS + partition.to_bytes(2, "big") + b"0"
+
+
+def row_key(name: str) -> bytes:
+    """The storage key of a register; raises BadMessage for a name that nobody may use."""
+    encoded = name.encode()
+    if not 0 < len(encoded) <= NAME_BYTES_MAX:
+        raise BadMessage(f"a register's name has 1 to {NAME_BYTES_MAX} bytes")
+    return start_of(partition_of_name(name)) + encoded

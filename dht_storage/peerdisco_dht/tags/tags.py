@@ -1,0 +1,312 @@
+"""Tags as users see them: append, get, replace, delete, attributes, list.
+
+Every operation on one tag is linearizable: no acknowledged append is lost and none is applied
+twice. Between two tags nothing is promised. The rules are in `head.py`, the agreement below in
+`registers/`. What this leaves out: tokens, quotas, quarantine of deleted tags, history.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from peerdisco_dht.config import StorageConfig
+from peerdisco_dht.epochs import EpochRpc
+from peerdisco_dht.errors import Conflict, Forgotten, Limit, NoSuchTag, Unavailable
+from peerdisco_dht.keeper import LayoutKeeper
+from peerdisco_dht.messages import BadMessage, decode, encode
+from peerdisco_dht.registers.listing import list_names
+from peerdisco_dht.registers.messages import (
+    NamesRequest,
+    Operation,
+    RegisterValue,
+    Reply,
+    Result,
+)
+from peerdisco_dht.registers.router import Router
+from peerdisco_dht.tags.head import (
+    CONFLICT,
+    LIMIT,
+    NO_SUCH_TAG,
+    TAIL_MAX,
+    Append,
+    DeleteTag,
+    Entry,
+    Item,
+    Replace,
+    Segment,
+    SegmentContent,
+    SetAttribute,
+    TagHead,
+    Urls,
+    check_attribute,
+    check_name,
+    pack,
+)
+
+PREFIX = "t/"
+"""What names of tag registers begin with, so that kinds never collide."""
+SEGMENTS_AT_A_TIME = 8
+SEGMENT_BYTES_MAX = 64 << 20
+UNIQUE_TRIES_MAX = 16
+"""Lost races after which an append of unique entries gives up."""
+RACE_PAUSE_S = 0.02
+
+OpId = tuple[str, int]
+"""A client's session, and the number of the operation within it."""
+
+
+class SegmentStore(Protocol):
+    """Where segments lie."""
+
+    async def put_bytes(self, data: bytes) -> str:
+        """Store a segment durably; its blob id."""
+
+    async def read(self, id: str, *, limit_bytes: int) -> bytes:
+        """The content of a segment."""
+
+
+@dataclass(frozen=True, slots=True)
+class TagInfo:
+    """What a write left behind.
+
+    Attributes:
+        name: The tag.
+        version: Its version after the write.
+    """
+
+    name: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A tag.
+
+    Attributes:
+        name: The tag.
+        version: Grows with every change.
+        urls: Newest entry first; an entry is the URLs of its replicas.
+        attributes: What users attached.
+        modified: Wall time of the last change, for people.
+    """
+
+    name: str
+    version: int
+    urls: tuple[Urls, ...]
+    attributes: Mapping[str, str]
+    modified: float
+
+
+@dataclass(frozen=True, slots=True)
+class TagPage:
+    """A page of tag names.
+
+    Attributes:
+        names: In order.
+        next: Go on with `after=next`; None at the end.
+        missing: Partitions that did not answer; names in them may be lacking.
+    """
+
+    names: tuple[str, ...]
+    next: str | None
+    missing: tuple[int, ...]
+
+
+class Tags:
+    """The tags of the cluster, from any node.
+
+    Methods raise BadName for names that no tag can have, Unavailable when too few of a tag's
+    homes can be reached, and Forgotten when a retry came too late to be recognised.
+    """
+
+    def __init__(
+        self,
+        router: Router,
+        epochs: EpochRpc,
+        keeper: LayoutKeeper,
+        segments: SegmentStore,
+        wall_time: Callable[[], float],
+        rng: random.Random,
+        config: StorageConfig,
+    ) -> None:
+        self._router = router
+        self._epochs = epochs
+        self._keeper = keeper
+        self._segments = segments
+        self._wall_time = wall_time
+        self._rng = rng
+        self._config = config
+
+    async def append(
+        self,
+        name: str,
+        urls: Sequence[Sequence[str]],
+        *,
+        unique: bool = False,
+        op_id: OpId | None = None,
+    ) -> TagInfo:
+        """Put entries before all others, in the given order; creates the tag.
+
+        With `unique`, entries that the tag has already, or that repeat, are left out; the new
+        ones are put on the front one by one, as Disco does, and so end up reversed. Giving the
+        same `op_id` again never appends twice.
+        """
+        check_name(name)
+        entries = [tuple(entry) for entry in urls]
+        if unique:
+            return await self._append_unique(name, entries, op_id)
+        items = await self._items(entries)
+        return await self._write(name, Append(items, self._wall_time()), op_id)
+
+    async def replace(
+        self,
+        name: str,
+        urls: Sequence[Sequence[str]],
+        *,
+        if_version: int | None = None,
+        op_id: OpId | None = None,
+    ) -> TagInfo:
+        """Put entries in place of all others; creates the tag.
+
+        Raises Conflict when the tag does not have version `if_version` (0: does not exist).
+        """
+        check_name(name)
+        items = await self._items([tuple(entry) for entry in urls])
+        return await self._write(name, Replace(items, self._wall_time(), if_version), op_id)
+
+    async def delete(self, name: str, *, op_id: OpId | None = None) -> None:
+        """Let the tag exist no more; one that does not exist is no error."""
+        await self._write(check_name(name), DeleteTag(), op_id)
+
+    async def set_attribute(
+        self, name: str, key: str, value: str, *, op_id: OpId | None = None
+    ) -> TagInfo:
+        """Attach a value to a tag; raises NoSuchTag, or Limit when there is too much of it."""
+        check_name(name)
+        check_attribute(key, value)
+        return await self._write(name, SetAttribute(key, value, self._wall_time()), op_id)
+
+    async def delete_attribute(self, name: str, key: str, *, op_id: OpId | None = None) -> TagInfo:
+        """Remove an attribute; one that is not there is no error. Raises NoSuchTag."""
+        check_name(name)
+        return await self._write(name, SetAttribute(key, None, self._wall_time()), op_id)
+
+    async def get(self, name: str, *, stale_ok: bool = False) -> Tag:
+        """The whole tag; raises NoSuchTag.
+
+        With `stale_ok` any reachable home will do, and the answer may be an old one.
+        """
+        version, head = await self._head(check_name(name), stale_ok=stale_ok)
+        if head is None:
+            raise NoSuchTag(name)
+        urls = await self._expand(head.items)
+        return Tag(name, version, urls, dict(head.attributes), head.modified)
+
+    async def exists(self, name: str) -> bool:
+        """Whether there is such a tag."""
+        _, head = await self._head(check_name(name), stale_ok=False)
+        return head is not None
+
+    async def list(self, prefix: str = "", *, after: str = "", limit: int = 1000) -> TagPage:
+        """Names that begin with `prefix`, behind `after`, in order.
+
+        Raises Unavailable when no node answers; a part that did not is named in the page.
+        """
+        if prefix:
+            check_name(prefix)
+        request = NamesRequest(PREFIX + prefix, PREFIX + after if after else "", max(1, limit))
+        page = await list_names(self._epochs, self._keeper, self._config, request)
+        names = tuple(name.removeprefix(PREFIX) for name in page.names)
+        following = page.next.removeprefix(PREFIX) if page.next is not None else None
+        return TagPage(names, following, page.missing)
+
+    async def _append_unique(
+        self, name: str, entries: Sequence[Urls], op_id: OpId | None
+    ) -> TagInfo:
+        """Read, leave out what is there, append on condition that nobody else did meanwhile."""
+        for _ in range(UNIQUE_TRIES_MAX):
+            version, head = await self._head(name, stale_ok=False)
+            known = dict.fromkeys(await self._expand(head.items) if head is not None else ())
+            fresh = [entry for entry in dict.fromkeys(entries) if entry not in known]
+            if head is not None and not fresh:
+                return TagInfo(name, version)
+            items = await self._items(fresh[::-1])
+            expected = version if head is not None else 0
+            try:
+                return await self._write(name, Append(items, self._wall_time(), expected), op_id)
+            except Conflict:
+                await asyncio.sleep(self._rng.uniform(0, RACE_PAUSE_S))
+        raise Unavailable(f"tag {name} changes too fast")
+
+    async def _write(
+        self,
+        name: str,
+        action: Append | Replace | DeleteTag | SetAttribute,
+        op_id: OpId | None,
+    ) -> TagInfo:
+        encoded = encode(action)
+        operation = Operation(encoded, *op_id) if op_id else self._router.numbered(encoded)
+        reply = await self._router.submit(PREFIX + name, operation)
+        _raise_refusal(name, reply)
+        return TagInfo(name, reply.version)
+
+    async def _head(self, name: str, *, stale_ok: bool) -> tuple[int, TagHead | None]:
+        read = self._router.read_stale if stale_ok else self._router.read
+        return open_head(name, await read(PREFIX + name))
+
+    async def _items(self, entries: Sequence[Urls]) -> tuple[Item, ...]:
+        """Entries as the head takes them: many at once go into segments right away."""
+        if len(entries) <= TAIL_MAX:
+            return tuple(Entry(entry) for entry in entries)
+        items: list[Item] = []
+        for part in pack(entries):
+            blob = await self._segments.put_bytes(encode(SegmentContent(part)))
+            items.append(Segment(blob, len(part)))
+        return tuple(items)
+
+    async def _expand(self, items: Sequence[Item]) -> tuple[Urls, ...]:
+        """All entries, segments included, in order."""
+        wanted = list(dict.fromkeys(item.blob for item in items if isinstance(item, Segment)))
+        contents: dict[str, tuple[Urls, ...]] = {}
+        for start in range(0, len(wanted), SEGMENTS_AT_A_TIME):
+            some = wanted[start : start + SEGMENTS_AT_A_TIME]
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._segment(blob)) for blob in some]
+            contents |= {blob: task.result() for blob, task in zip(some, tasks, strict=True)}
+        urls: list[Urls] = []
+        for item in items:
+            urls += [item.urls] if isinstance(item, Entry) else contents[item.blob]
+        return tuple(urls)
+
+    async def _segment(self, blob: str) -> tuple[Urls, ...]:
+        data = await self._segments.read(blob, limit_bytes=SEGMENT_BYTES_MAX)
+        return decode(data, SegmentContent).entries
+
+
+def open_head(name: str, value: RegisterValue) -> tuple[int, TagHead | None]:
+    """Version and head in a register's value; raises Unavailable when it cannot be read."""
+    if value.data is None:
+        return value.version, None
+    try:
+        return value.version, decode(value.data, TagHead)
+    except BadMessage as error:
+        raise Unavailable(f"tag {name} cannot be read: {error}") from error
+
+
+def _raise_refusal(name: str, reply: Reply) -> None:
+    match reply.result:
+        case Result.APPLIED | Result.KEPT:
+            return
+        case Result.FORGOTTEN:
+            raise Forgotten(f"operation on tag {name}")
+        case Result.REFUSED:
+            reason = reply.answer.decode()
+            if reason.startswith(NO_SUCH_TAG):
+                raise NoSuchTag(name)
+            if reason.startswith(CONFLICT):
+                raise Conflict(f"tag {name}: {reason}")
+            raise Limit(f"tag {name}: {reason.removeprefix(LIMIT)}")
