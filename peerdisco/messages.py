@@ -67,6 +67,7 @@ class JobSpec(Message, frozen=True, array_like=True):
         attempts_max: How often one task may fail by itself before the job fails.
         submitted_at: Wall time at the client, for people.
         temporary_tag: A tag that the client pushed its own files to, deleted with the job.
+        save_results: Whether the results also get the tag `disco:results:<name>`.
     """
 
     name: str
@@ -78,6 +79,7 @@ class JobSpec(Message, frozen=True, array_like=True):
     attempts_max: int = 4
     submitted_at: float = 0.0
     temporary_tag: str = ""
+    save_results: bool = False
 
 
 class Input(Message, frozen=True, array_like=True):
