@@ -1,0 +1,161 @@
+"""The REST API as methods: what `Job`, `DDFS` and the command line are made of."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Iterator, Sequence
+from urllib.parse import quote
+
+from peerdisco.client.connection import Body
+from peerdisco.client.remote_file import RemoteFile
+from peerdisco.client.session import Session
+from peerdisco_webui.messages import (
+    Append,
+    AttributeValue,
+    BlobView,
+    ClientString,
+    ClusterView,
+    EventList,
+    EventView,
+    JobPage,
+    JobSummary,
+    JobView,
+    JoinCommand,
+    MemberList,
+    MemberView,
+    Replace,
+    Submitted,
+    TagPage,
+    TagView,
+)
+
+SUBMIT_TIMEOUT_S = 60.0
+PAGE_SIZE = 1000
+
+
+class Cluster:
+    """A cluster, reached through any of its nodes. Threads may share it.
+
+    Every method may raise NoCluster, Unavailable or Refused, and NotFound where it names a thing.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._run = secrets.token_hex(8)
+        self._sequence = 0
+        self._lock = threading.Lock()
+
+    def status(self) -> ClusterView:
+        """The cluster in one value, with the verdict."""
+        return self.session.call("GET", "/api/v1/status", ClusterView)
+
+    def members(self) -> tuple[MemberView, ...]:
+        """All members that the answering node remembers."""
+        return self.session.call("GET", "/api/v1/members", MemberList).members
+
+    def join_command(self) -> str:
+        """What to type on another machine."""
+        return self.session.call("POST", "/api/v1/join-command", JoinCommand).command
+
+    def client_string(self) -> str:
+        """A fresh value for PEERDISCO."""
+        return self.session.call("POST", "/api/v1/tokens", ClientString).client
+
+    def submit(self, pack: bytes) -> str:
+        """Submit a job pack; the job's name. Repeating it is the same job."""
+        answer = self.session.call(
+            "POST", "/api/v1/jobs", Submitted, body=pack, timeout_s=SUBMIT_TIMEOUT_S
+        )
+        return answer.name
+
+    def jobs(self, *, prefix: str = "", after: str = "", limit: int = 100) -> JobPage:
+        """One page of jobs, newest first."""
+        query = {"prefix": prefix, "after": after, "limit": limit}
+        return self.session.call("GET", "/api/v1/jobs", JobPage, query=query)
+
+    def all_jobs(self, prefix: str = "") -> Iterator[JobSummary]:
+        """All jobs, newest first."""
+        after = ""
+        while True:
+            page = self.jobs(prefix=prefix, after=after, limit=PAGE_SIZE)
+            yield from page.jobs
+            if not (after := page.next):
+                return
+
+    def job(self, name: str, *, since: int = 0, wait_s: float = 0.0) -> JobView:
+        """The status; with `wait_s` as soon as its version exceeds `since`, or after that time."""
+        query = {"since": since, "wait_s": wait_s} if wait_s > 0 else None
+        return self.session.call("GET", _job(name), JobView, query=query, timeout_s=wait_s + 10)
+
+    def events(self, name: str, *, after: int = 0, limit: int = 1000) -> tuple[EventView, ...]:
+        """Events with a number above `after`, oldest first."""
+        query = {"after": after, "limit": limit}
+        return self.session.call("GET", f"{_job(name)}/events", EventList, query=query).events
+
+    def kill(self, name: str) -> None:
+        """Stop a job."""
+        self.session.command("POST", f"{_job(name)}/kill")
+
+    def purge(self, name: str) -> None:
+        """Stop and forget a job and delete its results."""
+        self.session.command("DELETE", _job(name))
+
+    def put_blob(self, body: Body, *, replicas: int | None = None) -> BlobView:
+        """Store a blob. A body that is not bytes is opened anew for every attempt."""
+        query = {"replicas": replicas} if replicas else None
+        return self.session.call("POST", "/api/v1/blobs", BlobView, query=query, body=body)
+
+    def open_blob(self, blob: str) -> RemoteFile:
+        """A blob as a binary file that survives the death of the node it is read from."""
+        return RemoteFile(self.session, f"/api/v1/blobs/{quote(blob, safe='')}")
+
+    def tag(self, name: str) -> TagView:
+        """A tag."""
+        return self.session.call("GET", _tag(name), TagView)
+
+    def tags(self, *, prefix: str = "", after: str = "", limit: int = PAGE_SIZE) -> TagPage:
+        """One page of the names of tags, in order."""
+        query = {"prefix": prefix, "after": after, "limit": limit}
+        return self.session.call("GET", "/api/v1/tags", TagPage, query=query)
+
+    def append(self, name: str, urls: Sequence[Sequence[str]], *, unique: bool = False) -> TagView:
+        """Put URLs in front of a tag, once, however often the request had to be repeated."""
+        with self._lock:
+            self._sequence += 1
+            sequence = self._sequence
+        change = Append(
+            urls=tuple(map(tuple, urls)), unique=unique, session=self._run, sequence=sequence
+        )
+        return self.session.call("POST", _tag(name), TagView, value=change)
+
+    def replace(
+        self, name: str, urls: Sequence[Sequence[str]], *, if_version: int | None = None
+    ) -> TagView:
+        """Exchange all URLs of a tag."""
+        change = Replace(urls=tuple(map(tuple, urls)), if_version=if_version)
+        return self.session.call("PUT", _tag(name), TagView, value=change)
+
+    def delete_tag(self, name: str) -> None:
+        """Delete a tag; a missing one is no error."""
+        self.session.command("DELETE", _tag(name))
+
+    def set_attribute(self, name: str, key: str, value: str) -> None:
+        """Set an attribute of a tag."""
+        self.session.call("PUT", _attribute(name, key), TagView, value=AttributeValue(value=value))
+
+    def delete_attribute(self, name: str, key: str) -> None:
+        """Delete an attribute of a tag."""
+        self.session.command("DELETE", _attribute(name, key))
+
+
+def _job(name: str) -> str:
+    return f"/api/v1/jobs/{quote(name, safe='')}"
+
+
+def _tag(name: str) -> str:
+    return f"/api/v1/tags/{quote(name, safe='')}"
+
+
+def _attribute(name: str, key: str) -> str:
+    return f"{_tag(name)}/attributes/{quote(key, safe='')}"

@@ -1,0 +1,26 @@
+"""A one-node cluster inside the client's process, for programs that find no other.
+
+The node has its own thread, its own event loop and a temporary data directory; it is stopped, and
+its data deleted, when the process exits. It can never survive anything, and says that it is there.
+"""
+
+from __future__ import annotations
+
+import atexit
+import sys
+
+from peerdisco.client.target import Address, show_address
+
+
+def start() -> Address:
+    """Start the node; where it answers. Raises PeerdiscoError when it does not start."""
+    # The daemon brings the whole product along; programs that have a cluster never load it.
+    from peerdisco.daemon import start_embedded
+
+    node = start_embedded()
+    atexit.register(node.close)
+    sys.stderr.write(
+        "peerdisco: no cluster named in PEERDISCO and none on this machine; started an embedded "
+        f"node, http://{show_address(node.http_address)}, that ends with this program\n"
+    )
+    return node.http_address

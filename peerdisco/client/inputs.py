@@ -1,0 +1,107 @@
+"""What the inputs of a job mean.
+
+A name without a scheme is a file of this machine if there is one, which is pushed under a tag of
+the job; else it is a tag of the cluster; else it is a mistake, and the error names both places.
+`file://` is a file on each node. A list is one input in several places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from peerdisco.client.chunks import cut, size_for, whole
+from peerdisco.client.cluster import Cluster
+from peerdisco.client.errors import BadInput, NotFound
+from peerdisco.client.names import TAG_SCHEME, has_scheme, input_tag
+from peerdisco.client.upload import upload
+
+Input = str | Path | Sequence[str]
+"""One input: a name or URL, or the URLs of its replicas."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Inputs as they stand in a job pack, and the tag that was made for them, if any."""
+
+    inputs: tuple[tuple[str, ...], ...]
+    temporary_tag: str = ""
+
+
+def resolve_inputs(cluster: Cluster, job: str, inputs: Iterable[Input], *, split: bool) -> Resolved:
+    """Push what is here and name what is there.
+
+    With `split` files are cut on line ends, one task for each chunk; without, a reader of the
+    user's own gets them whole. Raises BadInput before anything is pushed.
+    """
+    entries = [_classify(cluster, entry) for entry in _as_list(inputs)]
+    paths = [entry for entry in entries if isinstance(entry, Path)]
+    if not paths:
+        return Resolved(tuple(entry for entry in entries if not isinstance(entry, Path)))
+    size = _chunk_size(cluster, paths) if split else 0
+    resolved: list[tuple[str, ...]] = []
+    for entry in entries:
+        if isinstance(entry, Path):
+            pieces = cut(entry, size) if split else [whole(entry)]
+            resolved += [(blob.url,) for blob in upload(cluster, pieces)]
+        else:
+            resolved.append(entry)
+    tag = input_tag(job)
+    pushed = [urls for urls in resolved if urls[0].startswith("blob:")]
+    cluster.append(tag, pushed)
+    return Resolved(tuple(resolved), tag)
+
+
+def _as_list(inputs: Iterable[Input]) -> list[Input]:
+    if isinstance(inputs, str | Path):
+        return [inputs]
+    try:
+        return list(inputs)
+    except TypeError:
+        raise BadInput(f"input is a list of names or URLs, not {inputs!r}") from None
+
+
+def _classify(cluster: Cluster, entry: Input) -> Path | tuple[str, ...]:
+    """A file of this machine, or the URLs of an input elsewhere."""
+    if isinstance(entry, Path):
+        return _local_file(entry)
+    if not isinstance(entry, str):
+        urls = tuple(entry)
+        if not urls or not all(isinstance(url, str) and has_scheme(url) for url in urls):
+            raise BadInput(f"a list among the inputs holds the URLs of replicas, unlike {urls!r}")
+        return urls
+    if has_scheme(entry):
+        return (entry,)
+    if Path(entry).exists():
+        return _local_file(Path(entry))
+    if "/" not in entry and _tag_exists(cluster, entry):
+        return (TAG_SCHEME + entry,)
+    raise BadInput(
+        f"there is no input {entry!r}: neither a file on this machine "
+        f"({Path(entry).absolute()}), nor a tag of the cluster. "
+        "Write file:///path for a file that every node has."
+    )
+
+
+def _local_file(path: Path) -> Path:
+    if path.is_dir():
+        raise BadInput(f"{path} is a directory; name the files in it, as in glob('{path}/*')")
+    try:
+        with path.open("rb"):
+            return path
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _tag_exists(cluster: Cluster, name: str) -> bool:
+    try:
+        cluster.tag(name)
+    except NotFound:
+        return False
+    return True
+
+
+def _chunk_size(cluster: Cluster, paths: Sequence[Path]) -> int:
+    total = sum(path.stat().st_size for path in paths)
+    return size_for(total, cluster.status().slots)

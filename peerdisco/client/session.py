@@ -1,0 +1,276 @@
+"""Requests to a cluster: any node will do, and the next one when it dies.
+
+The session starts with the addresses it was given and learns the others from the cluster itself.
+Every request may be repeated at another node, since each is idempotent: reads, blobs named by
+their content, and changes that the client itself has named. A node that answers for another
+cluster than before (a port that was taken over) is passed over.
+"""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPResponse
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlencode
+
+import msgspec
+
+from peerdisco.client.connection import NETWORK_ERRORS, Body, Connection, pinned_context
+from peerdisco.client.errors import NoCluster, NotFound, Refused, Unavailable, WrongCluster
+from peerdisco.client.target import Address, Target, is_loopback, parse_http, show_address
+from peerdisco_webui.messages import MemberList, MemberState, Problem
+
+if TYPE_CHECKING:
+    import ssl
+
+T = TypeVar("T")
+
+ANSWER_TIMEOUT_S = 30.0
+"""Without a byte from a node for this long it counts as dead."""
+PATIENCE_FIRST_S = 2.0
+"""How long a cluster that never answered is tried."""
+PATIENCE_S = 30.0
+"""How long a cluster that did answer is tried, over all its nodes."""
+PAUSE_FIRST_S, PAUSE_MAX_S = 0.05, 1.0
+LEARN_AGAIN_S = 30.0
+PEERS_MAX = 64
+IDLE_CONNECTIONS_MAX = 8
+CLUSTER_HEADER = "X-Peerdisco-Cluster"
+
+
+class _Foreign(ConnectionError):
+    """Another cluster answers at this address now."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    method: str
+    path: str
+    body: Body
+    headers: Mapping[str, str]
+    timeout_s: float
+
+
+class Session:
+    """Talks to one cluster. Threads may share it.
+
+    Args:
+        target: Where to start.
+        patience_s: How long to go on trying once the cluster is known.
+    """
+
+    def __init__(self, target: Target, *, patience_s: float = PATIENCE_S) -> None:
+        self.target = target
+        self._patience_s = patience_s
+        self._lock = threading.Lock()
+        self._addresses = list(target.addresses)
+        self._idle: list[Connection] = []
+        self._context: ssl.SSLContext | None = None
+        self._cluster = ""
+        self._learned_at = float("-inf")
+        self._interrupt = threading.Event()
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """All nodes known, the preferred one first."""
+        with self._lock:
+            return tuple(self._addresses)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        answer: type[T],
+        *,
+        query: Mapping[str, object] | None = None,
+        value: object = None,
+        body: Body = b"",
+        timeout_s: float = ANSWER_TIMEOUT_S,
+    ) -> T:
+        """One request whose answer is a Struct; `value` is sent as JSON, `body` as it is.
+
+        Raises NoCluster, Unavailable, NotFound or Refused.
+        """
+        content = body if value is None else msgspec.json.encode(value)
+        with self.stream(
+            method, path, query=query, body=content, timeout_s=timeout_s, json=value is not None
+        ) as response:
+            data = response.read()
+        return msgspec.json.decode(data, type=answer) if data else msgspec.convert({}, answer)
+
+    def command(self, method: str, path: str) -> None:
+        """One request without content either way. Raises like `call`."""
+        with self.stream(method, path) as response:
+            response.read()
+
+    @contextmanager
+    def stream(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, object] | None = None,
+        body: Body = b"",
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = ANSWER_TIMEOUT_S,
+        json: bool = False,
+    ) -> Iterator[HTTPResponse]:
+        """The successful answer to a request, to be read inside the block."""
+        full = {"X-Peerdisco": "1", "Accept": "application/json", **(headers or {})}
+        full["Content-Type"] = "application/json" if json else "application/octet-stream"
+        if self.target.token:
+            full["Authorization"] = f"Bearer {self.target.token}"
+        suffix = "?" + urlencode(query) if query else ""
+        connection, response = self._send(_Request(method, path + suffix, body, full, timeout_s))
+        complete = False
+        try:
+            yield response
+            complete = response.isclosed()
+        finally:
+            if complete and not response.will_close:
+                self._give_back(connection)
+            else:
+                connection.close()
+
+    def close(self) -> None:
+        """Close all idle connections. The session can still be used."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _send(self, request: _Request) -> tuple[Connection, HTTPResponse]:
+        """Try every node, again and again while there is patience."""
+        started = time.monotonic()
+        pause = PAUSE_FIRST_S
+        while True:
+            failures: list[str] = []
+            wrong: WrongCluster | None = None
+            busy: Refused | None = None
+            for address in self.addresses:
+                try:
+                    connection, response = self._attempt(address, request)
+                except WrongCluster as error:
+                    wrong = error
+                    continue
+                except NETWORK_ERRORS as error:
+                    reason = str(error) or type(error).__name__
+                    failures.append(f"{show_address(address)}: {reason}")
+                    continue
+                if response.status < 400:
+                    self._succeeded(address)
+                    return connection, response
+                refusal = _refusal(response)
+                connection.close()
+                if response.status != 503:
+                    raise refusal
+                busy = refusal
+            waited = time.monotonic() - started
+            if waited > (self._patience_s if self._cluster or busy else PATIENCE_FIRST_S):
+                if busy is not None:
+                    raise Unavailable(f"the cluster cannot do this at the moment: {busy}")
+                raise wrong or NoCluster("no node answers; tried " + "; ".join(failures))
+            self._interrupt.wait(pause)
+            pause = min(pause * 2, PAUSE_MAX_S)
+
+    def _attempt(self, address: Address, request: _Request) -> tuple[Connection, HTTPResponse]:
+        """One attempt at one node. A kept connection that the node has closed gets a second."""
+        kept = self._take(address)
+        if kept is not None:
+            try:
+                return kept, self._exchange(kept, request)
+            except (ConnectionError, http.client.HTTPException):
+                pass
+        connection = Connection(address, self._context_for(address))
+        return connection, self._exchange(connection, request)
+
+    def _exchange(self, connection: Connection, request: _Request) -> HTTPResponse:
+        """The head of an answer by our cluster; closes the connection on any failure."""
+        try:
+            response = connection.exchange(
+                request.method, request.path, request.body, request.headers, request.timeout_s
+            )
+            self._check_cluster(response.headers.get(CLUSTER_HEADER, ""))
+        except BaseException:
+            connection.close()
+            raise
+        return response
+
+    def _check_cluster(self, cluster: str) -> None:
+        if cluster and self._cluster not in ("", cluster):
+            raise _Foreign("another cluster answers there")
+        self._cluster = self._cluster or cluster
+
+    def _context_for(self, address: Address) -> ssl.SSLContext | None:
+        if self.target.fingerprint and self._context is None:
+            self._context = pinned_context(address, self.target.fingerprint)
+        return self._context
+
+    def _take(self, address: Address) -> Connection | None:
+        with self._lock:
+            for index, connection in enumerate(self._idle):
+                if connection.address == address:
+                    return self._idle.pop(index)
+        return None
+
+    def _give_back(self, connection: Connection) -> None:
+        with self._lock:
+            if len(self._idle) < IDLE_CONNECTIONS_MAX:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def _succeeded(self, address: Address) -> None:
+        """Prefer this node from now on, and learn the others while somebody answers."""
+        now = time.monotonic()
+        with self._lock:
+            moved = self._addresses[0] != address
+            if moved:
+                self._addresses.remove(address)
+                self._addresses.insert(0, address)
+            if not moved and now < self._learned_at + LEARN_AGAIN_S:
+                return
+            self._learned_at = now
+        self._learn(address)
+
+    def _learn(self, address: Address) -> None:
+        request = _Request("GET", "/api/v1/members", b"", self._plain_headers(), 5.0)
+        try:
+            connection, response = self._attempt(address, request)
+            data = response.read()
+        except NETWORK_ERRORS:
+            return
+        if response.status == 200:
+            self._adopt(address, msgspec.json.decode(data, type=MemberList))
+        self._give_back(connection)
+
+    def _adopt(self, address: Address, answer: MemberList) -> None:
+        """Add nodes that are up and reachable from here; a peer's loopback is not ours."""
+        living = (MemberState.ALIVE, MemberState.SUSPECT)
+        found = [parse_http(m.http) for m in answer.members if m.state in living]
+        with self._lock:
+            for other in found:
+                if other is None or other in self._addresses or len(self._addresses) >= PEERS_MAX:
+                    continue
+                if not is_loopback(other[0]) or is_loopback(address[0]):
+                    self._addresses.append(other)
+
+    def _plain_headers(self) -> dict[str, str]:
+        token = self.target.token
+        return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _refusal(response: HTTPResponse) -> Refused:
+    data = response.read(1 << 20)
+    try:
+        problem = msgspec.json.decode(data, type=Problem)
+        message = problem.detail or problem.title
+    except msgspec.MsgspecError:
+        message = f"HTTP {response.status} {response.reason}"
+    kind = NotFound if response.status == 404 else Refused
+    return kind(response.status, message)
