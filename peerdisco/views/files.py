@@ -1,0 +1,115 @@
+"""DDFS for the web room."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+
+from peerdisco_dht import (
+    BadName,
+    Conflict,
+    Forgotten,
+    Limit,
+    NoSuchBlob,
+    NoSuchTag,
+    Storage,
+    Tag,
+    Unavailable,
+)
+from peerdisco_webui import errors
+from peerdisco_webui.messages import Append, BlobView, Replace, TagPage, TagView
+
+
+class FileViews:
+    """Implements the web room's port `Files`."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._blobs = storage.blobs
+        self._tags = storage.tags
+
+    async def put(self, source: AsyncIterator[bytes], *, replicas: int | None) -> BlobView:
+        """See Files."""
+        with _translated():
+            info = await self._blobs.put(source, replicas=replicas)
+        return BlobView(id=info.id, size=info.size, copies=info.copies)
+
+    async def stat(self, blob: str) -> BlobView:
+        """See Files."""
+        with _translated():
+            info = await self._blobs.stat(blob)
+        return BlobView(id=info.id, size=info.size, copies=info.copies)
+
+    @contextlib.asynccontextmanager
+    async def open(
+        self, blob: str, *, offset: int, size: int
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """See Files."""
+        with _translated():
+            async with self._blobs.get(blob, offset=offset, size=size) as pieces:
+                yield pieces
+
+    async def tag(self, name: str, *, stale_ok: bool) -> TagView:
+        """See Files."""
+        with _translated():
+            return _view(await self._tags.get(name, stale_ok=stale_ok))
+
+    async def append(self, name: str, change: Append) -> TagView:
+        """See Files."""
+        op_id = (change.session, change.sequence) if change.session else None
+        with _translated():
+            await self._tags.append(name, change.urls, unique=change.unique, op_id=op_id)
+            return _view(await self._tags.get(name))
+
+    async def replace(self, name: str, change: Replace) -> TagView:
+        """See Files."""
+        with _translated():
+            await self._tags.replace(name, change.urls, if_version=change.if_version)
+            return _view(await self._tags.get(name))
+
+    async def delete(self, name: str) -> None:
+        """See Files."""
+        with _translated(), contextlib.suppress(NoSuchTag):
+            await self._tags.delete(name)
+
+    async def list(self, prefix: str, *, after: str, limit: int) -> TagPage:
+        """See Files."""
+        with _translated():
+            page = await self._tags.list(prefix, after=after, limit=limit)
+        return TagPage(names=tuple(page.names), next=page.next or "", missing=len(page.missing))
+
+    async def set_attribute(self, name: str, key: str, value: str | None) -> TagView:
+        """See Files."""
+        with _translated():
+            await self._tags.set_attribute(name, key, value)
+            return _view(await self._tags.get(name))
+
+
+def _view(tag: Tag) -> TagView:
+    return TagView(
+        name=tag.name,
+        version=tag.version,
+        urls=tag.urls,
+        attributes=dict(tag.attributes),
+        stale=tag.stale,
+    )
+
+
+_TRANSLATIONS: tuple[tuple[type[Exception], Callable[[str], errors.ApiError]], ...] = (
+    (NoSuchTag, errors.NotFound),
+    (NoSuchBlob, errors.NotFound),
+    (BadName, errors.BadRequest),
+    (Conflict, errors.Conflict),
+    (Limit, errors.TooLarge),
+    (Unavailable, errors.Unavailable),
+    (Forgotten, errors.Conflict),
+)
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """Turn the storage's errors into the web room's."""
+    try:
+        yield
+    except tuple(ours for ours, _ in _TRANSLATIONS) as error:
+        theirs = next(made for ours, made in _TRANSLATIONS if isinstance(error, ours))
+        raise theirs(str(error)) from error
