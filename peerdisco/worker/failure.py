@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from peerdisco.dataflow.errors import BadRecord, CorruptRecords
-from peerdisco.jobpack import BadPack
+from peerdisco.jobpack import BadPack, PythonMismatch
 from peerdisco.messages import ErrorKind, TaskError
 from peerdisco.worker.entries import InputError
 from peerdisco.worker.functions import BadFunctions
@@ -35,7 +35,7 @@ def explain(error: BaseException, *, url: str, record: int, place: str) -> TaskE
 def _blame(error: BaseException) -> ErrorKind:
     if isinstance(error, CorruptRecords | InputError):
         return ErrorKind.INPUT
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError | PythonMismatch):
         return ErrorKind.NODE
     if isinstance(error, OSError) and _raised_by_us(error):
         return ErrorKind.NODE
