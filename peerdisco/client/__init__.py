@@ -7,7 +7,6 @@ under any event loop, or none. Start reading in `job.py`; failing over is in `se
 from __future__ import annotations
 
 from peerdisco.client.cluster import Cluster
-from peerdisco.client.resolve import connect
 from peerdisco.client.ddfs import DDFS
 from peerdisco.client.errors import (
     BadInput,
@@ -21,6 +20,7 @@ from peerdisco.client.errors import (
     Unavailable,
 )
 from peerdisco.client.job import Job
+from peerdisco.client.resolve import connect
 from peerdisco.client.results import result_iterator
 
 __all__ = [

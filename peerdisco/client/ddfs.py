@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import IO
 
 from peerdisco.client.chunks import CHUNK_BYTES, Piece, cut, spooled, whole
-from peerdisco.client.resolve import Peer, connect
 from peerdisco.client.errors import NotFound
 from peerdisco.client.names import BLOB_SCHEME, TAG_SCHEME
 from peerdisco.client.remote_file import RemoteFile
+from peerdisco.client.resolve import Peer, connect
 from peerdisco.client.results import expand
 from peerdisco.client.upload import upload
 from peerdisco_webui.messages import TagView

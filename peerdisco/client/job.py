@@ -13,11 +13,11 @@ from typing import Any, Self
 import msgspec
 
 from peerdisco.client.cluster import Cluster
-from peerdisco.client.resolve import Peer, connect
 from peerdisco.client.errors import BadJob, JobError, TimedOut
 from peerdisco.client.inputs import Input, resolve_inputs
-from peerdisco.client.names import TAG_SCHEME, owner, results_tag, unique_job_name
+from peerdisco.client.names import owner, unique_job_name
 from peerdisco.client.progress import Show, display
+from peerdisco.client.resolve import Peer, connect
 from peerdisco.client.results import ResultUrls
 from peerdisco.messages import Grouping, JobSpec, Stage
 from peerdisco_webui.messages import JobState, JobView
@@ -55,7 +55,6 @@ class Job:
     def __init__(self, name: str | None = None, peer: Peer = None) -> None:
         self.name = name or type(self).__name__
         self._peer = peer
-        self._save = False
 
     @property
     def cluster(self) -> Cluster:
@@ -112,7 +111,6 @@ class Job:
         }
         arguments = {name: self._argument(name, value) for name, value in given.items()}
         self.name = unique_job_name(self.name.partition("@")[0])
-        self._save = bool(arguments["save_results"] or arguments["save"])
         self.cluster.submit(_pack(self.cluster, self.name, arguments))
         return self
 
@@ -204,10 +202,6 @@ class Job:
         if job.state is JobState.DEAD:
             message = job.error.message if job.error else "it was killed"
             raise JobError(job.name, message, job.error)
-        if self._save and job.results:
-            tag = results_tag(job.name)
-            self.cluster.append(tag, job.results, unique=True)
-            return ResultUrls([[TAG_SCHEME + tag]], self.cluster)
         return ResultUrls(job.results, self.cluster)
 
 
@@ -225,6 +219,7 @@ def _pack(cluster: Cluster, name: str, arguments: dict[str, Any]) -> bytes:
         partitions=_partitions(arguments["partitions"]),
         python=jobpack.PYTHON,
         submitted_at=time.time_ns() / 1e9,
+        save_results=bool(arguments["save_results"] or arguments["save"]),
     )
     try:
         jobpack.build(spec, functions)

@@ -42,11 +42,6 @@ def input_tag(job: str) -> str:
     return f"disco:input:{job}"
 
 
-def results_tag(job: str) -> str:
-    """The tag that holds the saved results of a job."""
-    return f"disco:results:{job}"
-
-
 def has_scheme(text: str) -> bool:
     """Whether a name says by itself where it lives."""
     return text.startswith(BLOB_SCHEME + "b3-") or _SCHEME.match(text) is not None

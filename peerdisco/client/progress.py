@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from peerdisco_webui.messages import JobView
 
 Show = bool | str | None
-"""False: nothing. True or a word: text. "nocolor": lines. "json": JSON. None: see PEERDISCO_SHOW."""
+"""False: nothing. True: text. "nocolor": lines. "json": JSON. None: as PEERDISCO_SHOW says."""
 
 
 class Display(Protocol):

@@ -14,9 +14,9 @@ from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from peerdisco.client.cluster import Cluster
-from peerdisco.client.resolve import Peer, connect
 from peerdisco.client.errors import BadInput, NotFound, PeerdiscoError
 from peerdisco.client.names import BLOB_SCHEME, TAG_SCHEME
+from peerdisco.client.resolve import Peer, connect
 
 if TYPE_CHECKING:
     from peerdisco.client.job import Job

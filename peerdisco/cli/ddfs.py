@@ -1,0 +1,225 @@
+"""Commands about files and tags, with Disco's verbs."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from peerdisco.cli.output import client_command
+
+if TYPE_CHECKING:
+    from peerdisco.cli.output import Output
+    from peerdisco.client.cluster import Cluster
+    from peerdisco.client.ddfs import DDFS
+
+COPY_BYTES = 1 << 20
+STDIN = "-"
+
+
+@click.group()
+def ddfs() -> None:
+    """Put files into the cluster and get them out.
+
+    A blob is immutable bytes; a tag is a named list of blobs, newest first.
+    """
+
+
+@ddfs.command()
+@click.argument("prefix", default="")
+@client_command
+def ls(prefix: str, cluster: Cluster, output: Output) -> None:
+    """Names of tags that begin with a prefix."""
+    names = list(_ddfs(cluster).list(prefix))
+    output.value(names, "\n".join(names) if names else None)
+
+
+@ddfs.command()
+@click.argument("tag")
+@click.argument("files", nargs=-1, required=True)
+@click.option("--replicas", type=click.IntRange(1, 16), help="Copies of each blob.")
+@client_command
+def push(
+    tag: str, files: tuple[str, ...], replicas: int | None, cluster: Cluster, output: Output
+) -> None:
+    """Store each file as one blob under a tag; - is standard input."""
+    _, urls = _ddfs(cluster).push(tag, _opened(files), replicas=replicas)
+    _print_urls(urls, output)
+
+
+@ddfs.command()
+@click.argument("tag")
+@click.argument("files", nargs=-1, required=True)
+@click.option("--replicas", type=click.IntRange(1, 16), help="Copies of each blob.")
+@click.option(
+    "-S", "--size", type=click.FloatRange(0.001), default=32.0, show_default=True, help="In MiB."
+)
+@client_command
+def chunk(
+    tag: str,
+    files: tuple[str, ...],
+    replicas: int | None,
+    size: float,
+    cluster: Cluster,
+    output: Output,
+) -> None:
+    """Store texts under a tag, cut at line ends; - is standard input."""
+    _, urls = _ddfs(cluster).chunk(
+        tag, _opened(files), replicas=replicas, chunk_size=int(size * (1 << 20))
+    )
+    _print_urls(urls, output)
+
+
+@ddfs.command()
+@click.argument("tag")
+@client_command
+def get(tag: str, cluster: Cluster, output: Output) -> None:
+    """A tag as JSON."""
+    import msgspec
+
+    found = _ddfs(cluster).get(tag)
+    output.value(found, msgspec.json.format(msgspec.json.encode(found)).decode())
+
+
+@ddfs.command()
+@click.argument("names", nargs=-1, required=True, metavar="TAG_OR_URL...")
+@client_command
+def cat(names: tuple[str, ...], cluster: Cluster, output: Output) -> None:
+    """Write the contents of tags or URLs to standard output."""
+    from peerdisco.client.names import TAG_SCHEME, has_scheme
+    from peerdisco.client.results import expand, open_url
+
+    del output
+    target = sys.stdout.buffer
+    wanted = [name if has_scheme(name) else TAG_SCHEME + name for name in names]
+    for replicas in expand(cluster, wanted):
+        file, _ = open_url(cluster, replicas[0])
+        with file:
+            shutil.copyfileobj(file, target, COPY_BYTES)
+    target.flush()
+
+
+@ddfs.command()
+@click.argument("tag")
+@click.argument("urls", nargs=-1)
+@click.option("-u", "--update", is_flag=True, help="Leave out what the tag already has.")
+@client_command
+def tag(tag: str, urls: tuple[str, ...], update: bool, cluster: Cluster, output: Output) -> None:
+    """Put URLs in front of a tag."""
+    changed = _ddfs(cluster).tag(tag, urls, update=update)
+    output.value(changed, f"{changed.name}: {len(changed.urls)} entries")
+
+
+@ddfs.command()
+@click.argument("tag")
+@client_command
+def urls(tag: str, cluster: Cluster, output: Output) -> None:
+    """The entries of a tag as they are."""
+    _print_urls(_ddfs(cluster).urls(tag), output)
+
+
+@ddfs.command()
+@click.argument("tag")
+@client_command
+def blobs(tag: str, cluster: Cluster, output: Output) -> None:
+    """The blobs of a tag and of the tags in it."""
+    _print_urls(_ddfs(cluster).blobs(tag), output)
+
+
+@ddfs.command()
+@click.argument("tags", nargs=-1, required=True)
+@client_command
+def rm(tags: tuple[str, ...], cluster: Cluster, output: Output) -> None:
+    """Delete tags."""
+    for name in tags:
+        _ddfs(cluster).delete(name)
+        output.value({"deleted": name}, f"deleted {name}")
+
+
+@ddfs.command()
+@click.argument("tag")
+@client_command
+def stat(tag: str, cluster: Cluster, output: Output) -> None:
+    """Version, entries and size of a tag."""
+    from peerdisco_webui.present import size
+
+    files = _ddfs(cluster)
+    found = files.get(tag)
+    total = 0
+    for file in files.pull(tag):
+        total += len(file)
+    summary: dict[str, Any] = {
+        "name": found.name,
+        "version": found.version,
+        "entries": len(found.urls),
+        "bytes": total,
+    }
+    text = f"{found.name}: version {found.version}, {len(found.urls)} entries, {size(total)}"
+    output.value(summary, text)
+
+
+@ddfs.command()
+@click.argument("tag")
+@client_command
+def exists(tag: str, cluster: Cluster, output: Output) -> None:
+    """Whether there is such a tag; exit code 1 when not."""
+    found = _ddfs(cluster).exists(tag)
+    output.value(found, str(found))
+    if not found:
+        sys.exit(1)
+
+
+@ddfs.command()
+@click.argument("tag")
+@client_command
+def attrs(tag: str, cluster: Cluster, output: Output) -> None:
+    """All attributes of a tag."""
+    attributes = _ddfs(cluster).attrs(tag)
+    output.table(("Attribute", "Value"), sorted(attributes.items()), attributes)
+
+
+@ddfs.command("getattr")
+@click.argument("tag")
+@click.argument("attribute")
+@client_command
+def get_attribute(tag: str, attribute: str, cluster: Cluster, output: Output) -> None:
+    """One attribute of a tag."""
+    value = _ddfs(cluster).getattr(tag, attribute)
+    output.value(value, value)
+
+
+@ddfs.command("setattr")
+@click.argument("tag")
+@click.argument("attribute")
+@click.argument("value")
+@client_command
+def set_attribute(tag: str, attribute: str, value: str, cluster: Cluster, output: Output) -> None:
+    """Set an attribute of a tag."""
+    _ddfs(cluster).setattr(tag, attribute, value)
+    output.value({attribute: value})
+
+
+@ddfs.command("delattr")
+@click.argument("tag")
+@click.argument("attribute")
+@client_command
+def delete_attribute(tag: str, attribute: str, cluster: Cluster, output: Output) -> None:
+    """Delete an attribute of a tag."""
+    _ddfs(cluster).delattr(tag, attribute)
+    output.value({attribute: None})
+
+
+def _ddfs(cluster: Cluster) -> DDFS:
+    from peerdisco.client.ddfs import DDFS
+
+    return DDFS(cluster)
+
+
+def _opened(files: tuple[str, ...]) -> list[Any]:
+    return [sys.stdin.buffer if name == STDIN else name for name in files]
+
+
+def _print_urls(urls: list[list[str]], output: Output) -> None:
+    output.value(urls, "\n".join("\t".join(replicas) for replicas in urls) if urls else None)

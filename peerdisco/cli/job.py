@@ -1,0 +1,161 @@
+"""Commands about jobs. `@` stands for the newest job, `@?text` for the newest that has the text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from peerdisco.cli.output import client_command
+
+if TYPE_CHECKING:
+    from peerdisco.cli.output import Output
+    from peerdisco.client.cluster import Cluster
+
+
+@click.group()
+def job() -> None:
+    """Submit, watch and end jobs."""
+
+
+@job.command()
+@click.argument("program", metavar="FILE.py[:CLASS]")
+@click.argument("inputs", nargs=-1, metavar="[INPUT]...")
+@click.option("-n", "--name", help="Prefix of the job's name.")
+@click.option("--partitions", type=click.IntRange(0), help="Number of reduces.")
+@click.option("--wait", is_flag=True, help="Show progress, and print the result URLs.")
+@client_command
+def submit(
+    program: str,
+    inputs: tuple[str, ...],
+    name: str | None,
+    partitions: int | None,
+    wait: bool,
+    cluster: Cluster,
+    output: Output,
+) -> None:
+    """Run a Job class, or the functions map and reduce, of a Python file."""
+    from peerdisco.cli.program import load
+
+    new = load(program, name, cluster)
+    arguments: dict[str, Any] = {"input": list(inputs)} if inputs else {}
+    if partitions is not None:
+        arguments["partitions"] = partitions
+    new.run(**arguments)
+    if wait:
+        _print_urls(new.wait(show=not output.json), output)
+    else:
+        output.value({"name": new.name}, new.name)
+
+
+@job.command("list")
+@click.argument("prefix", default="")
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
+@client_command
+def list_jobs(prefix: str, limit: int, cluster: Cluster, output: Output) -> None:
+    """Jobs, newest first."""
+    from peerdisco_webui.present import moment, tally
+
+    jobs = cluster.jobs(prefix=prefix, limit=limit).jobs
+    rows = [
+        (item.name, item.state.value, moment(item.submitted_at), item.owner, tally(item.stages))
+        for item in jobs
+    ]
+    output.table(("Job", "State", "Submitted (UTC)", "Owner", "Tasks"), rows, jobs)
+
+
+@job.command()
+@click.argument("name")
+@client_command
+def show(name: str, cluster: Cluster, output: Output) -> None:
+    """One job: its stages, and its error if it died."""
+    from peerdisco.client.errors import JobError
+    from peerdisco_webui.present import moment
+
+    view = cluster.job(_resolve(cluster, name))
+    if output.json:
+        output.value(view)
+        return
+    leader = view.coordinator or "nobody at the moment"
+    click.echo(f"{view.name}\n{view.state.value}, submitted {moment(view.submitted_at)} UTC")
+    if not view.state.is_final:
+        click.echo(f"led by {leader}")
+    rows = [
+        (stage.name, stage.waiting, stage.pending, stage.running, stage.done, stage.failed)
+        for stage in view.stages
+    ]
+    headers = ("Stage", "Waiting", "Pending", "Running", "Done", "Failed attempts")
+    output.table(headers, rows, None)
+    if view.error is not None:
+        click.echo(str(JobError(view.name, view.error.message, view.error)))
+
+
+@job.command()
+@click.argument("name")
+@click.option("--timeout", type=click.FloatRange(0), help="Seconds to wait at most.")
+@client_command
+def wait(name: str, timeout: float | None, cluster: Cluster, output: Output) -> None:
+    """Wait for the end of a job; prints the URLs of its results."""
+    from peerdisco.client.job import Job
+
+    waiting = Job(_resolve(cluster, name), cluster)
+    _print_urls(waiting.wait(show=not output.json, timeout=timeout), output)
+
+
+@job.command()
+@click.argument("name")
+@click.option("--records", is_flag=True, help="Print the records, key and value, a line each.")
+@client_command
+def results(name: str, records: bool, cluster: Cluster, output: Output) -> None:
+    """The URLs of a job's results, or the records in them."""
+    from peerdisco.client.job import Job
+    from peerdisco.client.results import result_iterator
+
+    _, urls = Job(_resolve(cluster, name), cluster).results()
+    if not records:
+        _print_urls(urls, output)
+        return
+    for key, value in result_iterator(urls):
+        click.echo(f"{key}\t{value}")
+
+
+@job.command()
+@click.argument("names", nargs=-1, required=True)
+@client_command
+def kill(names: tuple[str, ...], cluster: Cluster, output: Output) -> None:
+    """Stop jobs."""
+    for name in names:
+        found = _resolve(cluster, name)
+        cluster.kill(found)
+        output.value({"killed": found}, f"killed {found}")
+
+
+@job.command()
+@click.argument("names", nargs=-1, required=True)
+@client_command
+def purge(names: tuple[str, ...], cluster: Cluster, output: Output) -> None:
+    """Stop and forget jobs, and delete their results."""
+    for name in names:
+        found = _resolve(cluster, name)
+        cluster.purge(found)
+        output.value({"purged": found}, f"purged {found}")
+
+
+def _print_urls(urls: list[list[str]], output: Output) -> None:
+    if output.json:
+        output.value(urls)
+    else:
+        for replicas in urls:
+            click.echo("\t".join(replicas))
+
+
+def _resolve(cluster: Cluster, name: str) -> str:
+    if not name.startswith("@"):
+        return name
+    wanted = name.removeprefix("@").removeprefix("?")
+    for found in cluster.all_jobs():
+        if wanted in found.name:
+            return found.name
+    from peerdisco.client.errors import NotFound
+
+    raise NotFound(404, f"there is no job whose name contains {wanted!r}" if wanted else "no jobs")
