@@ -1,0 +1,43 @@
+"""`peerdisco simulate`: play scenarios under seeds, and say how to replay what failed."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from peerdisco_sim.report import summary
+from peerdisco_sim.scenario import play
+from peerdisco_sim.scenarios import SCENARIOS
+
+
+@click.group()
+def simulate() -> None:
+    """Run whole clusters under seeded disasters."""
+
+
+@simulate.command()
+@click.option("--scenario", type=click.Choice(sorted(SCENARIOS)), default="echo", show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="The first seed.")
+@click.option("--seeds", type=click.IntRange(min=1), default=1, help="How many, counting up.")
+@click.option("--nodes", type=click.IntRange(min=1), default=None, help="Size of the cluster.")
+@click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
+def run(scenario: str, seed: int, seeds: int, nodes: int | None, as_json: bool) -> None:
+    """Play a scenario; the exit status is 1 when any seed failed."""
+    reports = []
+    for number in range(seed, seed + seeds):
+        report = play(SCENARIOS[scenario], number, nodes)
+        reports.append(report)
+        if report.failures or not as_json:
+            click.echo(report.text())
+    if as_json:
+        click.echo(summary(reports))
+    if any(report.failures for report in reports):
+        sys.exit(1)
+
+
+@simulate.command()
+def scenarios() -> None:
+    """List the scenarios."""
+    for scenario in SCENARIOS.values():
+        click.echo(f"{scenario.name}  {scenario.summary} ({scenario.nodes} nodes)")

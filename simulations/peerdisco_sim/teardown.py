@@ -1,0 +1,53 @@
+"""The end of a world: every task, also those of crashed nodes, is brought to an end quietly.
+
+Left alone, suspended coroutines would be closed by the garbage collector at some later time, with
+their `finally` blocks complaining into somebody else's test. So dead loops are revived, every task
+is cancelled, and the world runs on for a bounded while. Nothing is judged or recorded any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from peerdisco_sim.loop import NodeLoop
+    from peerdisco_sim.world import World
+
+_ROUNDS = 5
+_ROUND_S = 120.0
+
+
+def tear_down(world: World, run: Callable[[float], None]) -> None:
+    """Cancel everything and let it finish; what refuses is closed by force."""
+    loops = [node.loop for node in world.nodes.values() if node.loop is not None]
+    buried = [grave for grave in world.graveyard if isinstance(grave, tuple)]
+    loops += [loop for loop, _ in buried if loop not in loops]
+    for loop in loops:
+        loop.dead = False
+        loop.busy_until = loop.cost_s = 0.0
+    for _ in range(_ROUNDS):
+        tasks = _tasks(loops)
+        if not tasks:
+            break
+        for task in tasks:
+            task.cancel()
+        run(world.now + _ROUND_S)
+    for task in _tasks(loops):
+        _close(task)
+    for loop in loops:
+        loop.dead = True
+
+
+def _tasks(loops: list[NodeLoop]) -> list[asyncio.Task[Any]]:
+    return [task for loop in loops for task in sorted(asyncio.all_tasks(loop), key=hash)]
+
+
+def _close(task: asyncio.Task[Any]) -> None:
+    task._log_destroy_pending = False  # type: ignore[attr-defined]  # private to asyncio
+    coroutine = task.get_coro()
+    if coroutine is not None:
+        with suppress(BaseException):
+            coroutine.close()
