@@ -1,0 +1,512 @@
+"""All Raft groups of one node: the driver that gives them a clock, a store and a network.
+
+Everything happens in *turns* of one task: deadlines first, then completed writes, frames and
+proposals, and at the end one frame to each peer with what all groups have to say to it. A second
+task commits what the turns want to be durable: one batch is in flight, all that comes meanwhile
+is the next. Quiet groups cost nothing: `pairs.py` watches nodes instead.
+
+Start reading at `Groups._turn`. What one group does with effects is in `group.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from peerdisco_election import quorum, storage
+from peerdisco_election.config import RaftConfig
+from peerdisco_election.core import Core
+from peerdisco_election.errors import Dropped
+from peerdisco_election.group import Group, StateMachine, fail
+from peerdisco_election.log import Recovered
+from peerdisco_election.membership import configuration
+from peerdisco_election.messages import (
+    BadMessage,
+    Beat,
+    BeatReply,
+    Envelope,
+    Frame,
+    GroupMessage,
+    Heartbeat,
+    Leading,
+    PairMessage,
+    Pulse,
+    decode,
+    encode,
+)
+from peerdisco_election.outbox import Outbox
+from peerdisco_election.pairs import Pairs
+from peerdisco_election.status import Cause
+
+logger = logging.getLogger(__name__)
+
+CHANNEL = 2
+"""Of sealed datagrams: node-pair heartbeats."""
+
+Address = tuple[str, int]
+
+
+class Links(Protocol):
+    """One long-lived ordered stream to each peer."""
+
+    def send(self, peer: str, frame: bytes) -> bool:
+        """Queue a frame. False when it was dropped; it may be lost later too."""
+
+
+class Datagrams(Protocol):
+    """Sealed datagrams, each on a numbered channel."""
+
+    def send(self, address: Address, channel: int, payload: bytes) -> bool:
+        """Send one. False when it was dropped; it may be lost later too."""
+
+    def subscribe(self, channel: int, handler: Callable[[str, Address, bytes], None]) -> None:
+        """Call back with the authenticated sender, its address and the payload."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """What was dropped, and why, since the node started.
+
+    Attributes:
+        bad_frames: Frames and datagrams that could not be decoded.
+        unknown_groups: Messages for groups that this node does not have.
+        full_inbox: Frames that came faster than they could be handled.
+        full_links: Frames that a link did not take.
+    """
+
+    bad_frames: int = 0
+    unknown_groups: int = 0
+    full_inbox: int = 0
+    full_links: int = 0
+
+
+@dataclass(slots=True)
+class _Pending:
+    """What one group wants to be durable next."""
+
+    writes: list[storage.Write] = field(default_factory=list)
+    number: int = 0
+
+
+class Groups:
+    """The Raft room of a node. `run` must be running for anything to become durable.
+
+    Args:
+        me: This node.
+        store: Shared by all groups, and by others.
+        links: Ordered frames to peers.
+        datagrams: For heartbeats; without, they use the links.
+        address_of: Where a peer's datagrams go; None while unknown.
+        rng: Spreads elections.
+        config: Limits and intervals.
+        generation: Counts the starts of this node, so that peers notice a restart at once.
+    """
+
+    def __init__(
+        self,
+        me: str,
+        store: storage.Store,
+        links: Links,
+        datagrams: Datagrams | None,
+        address_of: Callable[[str], Address | None],
+        rng: random.Random,
+        config: RaftConfig | None = None,
+        *,
+        generation: int = 0,
+    ) -> None:
+        self.me = me
+        self.counters = Counters()
+        self._store = store
+        self._datagrams = datagrams
+        self._address_of = address_of
+        self._rng = rng
+        self._config = config or RaftConfig()
+        self._generation = generation
+        self._groups: dict[str, Group] = {}
+        self._stored = dict.fromkeys(storage.groups(store))
+        self._pairs = Pairs(generation, self._config)
+        self._pairs_stale = False
+        self._outbox = Outbox(links, self._config.frame_bytes_max)
+        self._inbox: list[tuple[str, bytes]] = []
+        self._woken: dict[Group, None] = {}
+        self._completed: list[tuple[Group, int]] = []
+        self._timers: list[tuple[float, int, Group]] = []
+        self._armed: dict[Group, float] = {}
+        self._tick_numbers = itertools.count()
+        self._timer: asyncio.TimerHandle | None = None
+        self._wake_up = asyncio.Event()
+        self._pending: dict[Group, _Pending] = {}
+        self._dissolving: dict[str, asyncio.Future[None]] = {}
+        self._work = asyncio.Event()
+        self._ended = ""
+        if datagrams is not None:
+            datagrams.subscribe(CHANNEL, self._receive_datagram)
+
+    # What the node calls.
+
+    async def run(self) -> None:
+        """Serve until cancelled. Raises OSError, in a group, when the store fails."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._serve())
+                tasks.create_task(self._commit())
+        finally:
+            self._end("this node stops serving its groups")
+
+    async def create(
+        self,
+        name: str,
+        voters: Sequence[str],
+        machine: StateMachine,
+        *,
+        campaign: bool = False,
+    ) -> Group:
+        """Form a group on this node, or return the one that is here; durable when this returns.
+
+        Each voter's node must be asked. `campaign` belongs on one of them, after the others: it
+        stands for election at once. A node that is to be added to a group that exists already
+        creates it with no voters and learns them from the leader. Raises Dropped when this node
+        stops, and CorruptLog.
+        """
+        if self._ended:
+            raise Dropped(self._ended)
+        group = self._groups.get(name)
+        if group is None and name in self._stored:
+            group = self.open(name, machine)
+        if group is None:
+            group = self._form(name, voters, machine)
+            if campaign:
+                group.campaign(Cause.CREATED)
+        if group.formed is not None:
+            await asyncio.shield(group.formed)
+        return group
+
+    def open(self, name: str, machine: StateMachine) -> Group:
+        """Take up a group found in the store. Raises KeyError and CorruptLog.
+
+        The state machine is brought to the last commit index that this node had written.
+        """
+        if name in self._groups:
+            return self._groups[name]
+        recovered = storage.recover(self._store, name)
+        if recovered is None:
+            raise KeyError(name)
+        return self._admit(name, recovered, machine)
+
+    def names(self) -> list[str]:
+        """All groups of this node, sorted, also those that nobody has opened yet."""
+        return sorted({**self._stored, **self._groups})
+
+    def get(self, name: str) -> Group | None:
+        """A group that is open."""
+        return self._groups.get(name)
+
+    async def dissolve(self, name: str) -> None:
+        """Forget the group on this node, durably. Idempotent."""
+        group = self._groups.pop(name, None)
+        if group is not None:
+            group.close("the group was dissolved on this node")
+            self._armed.pop(group, None)
+            self._pairs_stale = True
+        self._stored.pop(name, None)
+        if self._ended:
+            raise Dropped(self._ended)
+        done = self._dissolving.get(name)
+        if done is None:
+            done = self._dissolving[name] = asyncio.get_running_loop().create_future()
+            self._work.set()
+        self._wake_up.set()
+        await asyncio.shield(done)
+
+    def receive(self, peer: str, frame: bytes) -> None:
+        """A frame came on the link of an authenticated peer."""
+        if len(self._inbox) >= self._config.inbox_frames_max:
+            self.counters.full_inbox += 1
+            return
+        self._inbox.append((peer, frame))
+        self._wake_up.set()
+
+    def link_lost(self, peer: str) -> None:
+        """The stream to the peer closed and the reconnect was refused: it is gone."""
+        self.evidence(peer, suspected=True)
+        for group in self._led_with(peer):
+            group.unreachable(peer)
+
+    def evidence(self, peer: str, suspected: bool) -> None:
+        """Membership doubts the peer, or has withdrawn its doubt."""
+        if self._ended:
+            return
+        self._count_pairs()
+        now = self.now()
+        if suspected:
+            self._pairs.doubt(peer, now)
+        else:
+            self._pairs.trust(peer, now)
+        for group in self._led_by(peer):
+            if suspected:
+                group.suspect(Cause.EVIDENCE, soon=True)
+            else:
+                group.trust()
+        self._wake_up.set()
+
+    # What a group calls (its Hub).
+
+    def now(self) -> float:
+        """The loop's clock."""
+        return asyncio.get_running_loop().time()
+
+    def wake(self, group: Group) -> None:
+        """Give the group a turn."""
+        self._woken[group] = None
+        self._wake_up.set()
+
+    def persist(self, group: Group, number: int, writes: Sequence[storage.Write]) -> None:
+        """Commit these with the next batch."""
+        pending = self._pending.setdefault(group, _Pending())
+        pending.writes += writes
+        pending.number = number
+        self._work.set()
+
+    def post(self, to: str, group: str, message: GroupMessage) -> None:
+        """Send with the frame that closes this turn."""
+        self._outbox.add(to, Envelope(group, message))
+        self._wake_up.set()
+
+    def rearm(self, group: Group) -> None:
+        """The group's deadline may have changed."""
+        deadline = group.core.deadline
+        if deadline is None or group.closed:
+            self._armed.pop(group, None)
+        elif self._armed.get(group) != deadline:
+            self._armed[group] = deadline
+            heapq.heappush(self._timers, (deadline, next(self._tick_numbers), group))
+            self._wake_up.set()
+
+    def leadership_changed(self) -> None:
+        """Who leads and follows whom must be counted anew."""
+        self._pairs_stale = True
+        self._wake_up.set()
+
+    # Turns.
+
+    async def _serve(self) -> None:
+        while True:
+            await self._wake_up.wait()
+            self._wake_up.clear()
+            self._turn()
+            # Whatever else is ready in this loop goes first: its input joins the next turn.
+            await asyncio.sleep(0)
+
+    def _turn(self) -> None:
+        """Deadlines before messages, so that a flood cannot postpone an election."""
+        now = self.now()
+        self._expire(now)
+        completed, self._completed = self._completed, []
+        for group, number in completed:
+            if not group.closed:
+                group.persisted(number, now)
+        inbox, self._inbox = self._inbox, []
+        for peer, frame in inbox:
+            self._receive(peer, frame, now)
+        woken, self._woken = self._woken, {}
+        for group in woken:
+            group.flush(now)
+        self._count_pairs()
+        self.counters.full_links += self._outbox.flush()
+        self._arm()
+
+    def _expire(self, now: float) -> None:
+        self._count_pairs()
+        due = self._pairs.tick(now)
+        for peer, also_link in due.beats:
+            self._send_pair(peer, self._pairs.beat(peer), link=also_link)
+        for peer in due.silent:
+            for group in self._led_with(peer):
+                group.silent(peer)
+        for peer in due.missing:
+            for group in self._led_by(peer):
+                group.suspect(Cause.TIMEOUT, soon=False)
+        while self._timers and self._timers[0][0] <= now:
+            deadline, _, group = heapq.heappop(self._timers)
+            # Deadlines that were changed since are left in the heap until their time.
+            if self._armed.get(group) == deadline:
+                del self._armed[group]
+                group.tick(now)
+
+    def _arm(self) -> None:
+        while self._timers and self._armed.get(self._timers[0][2]) != self._timers[0][0]:
+            heapq.heappop(self._timers)
+        times = [self._timers[0][0]] if self._timers else []
+        if self._pairs.deadline is not None:
+            times.append(self._pairs.deadline)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        if times:
+            self._timer = asyncio.get_running_loop().call_at(min(times), self._wake_up.set)
+
+    def _receive(self, peer: str, frame: bytes, now: float) -> None:
+        try:
+            parts = decode(frame, Frame).parts
+        except BadMessage as error:
+            self.counters.bad_frames += 1
+            logger.debug("event=bad_frame peer=%s error=%s", peer, error)
+            return
+        self._heard(peer, now)
+        for part in parts:
+            match part:
+                case Envelope():
+                    group = self._groups.get(part.group)
+                    if group is None:
+                        self.counters.unknown_groups += 1
+                    else:
+                        group.step(peer, part.message, now)
+                case Leading():
+                    self._on_leading(peer, part, now)
+                case Beat() | BeatReply():
+                    self._on_pair(peer, part, now, link=True)
+
+    def _receive_datagram(self, peer: str, address: Address, payload: bytes) -> None:  # noqa: ARG002
+        try:
+            message = decode(payload, Pulse).part
+        except BadMessage:
+            self.counters.bad_frames += 1
+            return
+        if not self._ended:
+            now = self.now()
+            self._heard(peer, now)
+            self._on_pair(peer, message, now, link=False)
+            self._wake_up.set()
+
+    # Pairs of nodes.
+
+    def _heard(self, peer: str, now: float) -> None:
+        if self._pairs.heard(peer, now):
+            for group in self._led_with(peer):
+                group.audible(peer)
+
+    def _on_pair(self, peer: str, message: PairMessage, now: float, *, link: bool) -> None:
+        self._count_pairs()
+        if isinstance(message, Beat):
+            reply, withdrawn = self._pairs.beaten(peer, message, now)
+            if withdrawn:
+                for group in self._led_by(peer):
+                    group.trust()
+            self._send_pair(peer, reply, link=link)
+        elif not message.agreed:
+            led = [(group.name, group.term) for group in self._led_with(peer)]
+            self._outbox.add(peer, Leading(self._generation, tuple(led)))
+
+    def _on_leading(self, peer: str, leading: Leading, now: float) -> None:
+        """The full exchange: believe what is listed, and doubt what is not."""
+        self._count_pairs()
+        withdrawn = self._pairs.listed(peer, leading.generation, now)
+        terms = dict(leading.groups)
+        for group in self._led_by(peer):
+            if group.name not in terms:
+                group.disown()
+            elif withdrawn:
+                group.trust()
+        for name, term in leading.groups:
+            listed = self._groups.get(name)
+            if listed is not None and (listed.leader, listed.term) != (peer, term):
+                listed.step(peer, Heartbeat(term), now)
+
+    def _send_pair(self, peer: str, message: PairMessage, *, link: bool) -> None:
+        address = None if self._datagrams is None else self._address_of(peer)
+        if self._datagrams is not None and address is not None:
+            self._datagrams.send(address, CHANNEL, encode(Pulse(message)))
+        else:
+            link = True
+        if link:
+            self._outbox.add(peer, message)
+            self._wake_up.set()
+
+    def _count_pairs(self) -> None:
+        if not self._pairs_stale:
+            return
+        self._pairs_stale = False
+        led: dict[str, list[tuple[str, int]]] = {}
+        followed: dict[str, list[tuple[str, int]]] = {}
+        for group in self._groups.values():
+            if group.is_leader:
+                for peer in quorum.everyone(group.core.configuration):
+                    if peer != self.me:
+                        led.setdefault(peer, []).append((group.name, group.term))
+            elif group.leader is not None:
+                followed.setdefault(group.leader, []).append((group.name, group.term))
+        self._pairs.update(led, followed, self.now())
+        for peer in self._pairs.silent():
+            # Also for those that have led only since the silence was reported.
+            for group in self._led_with(peer):
+                group.silent(peer)
+
+    def _led_by(self, peer: str) -> list[Group]:
+        return [group for group in self._groups.values() if group.leader == peer]
+
+    def _led_with(self, peer: str) -> list[Group]:
+        return [
+            group
+            for group in self._groups.values()
+            if group.is_leader and peer in quorum.everyone(group.core.configuration)
+        ]
+
+    # Groups come and go; batches reach the store.
+
+    def _form(self, name: str, voters: Sequence[str], machine: StateMachine) -> Group:
+        recovered = Recovered(configuration(voters))
+        group = self._admit(name, recovered, machine)
+        group.formed = asyncio.get_running_loop().create_future()
+        self.persist(group, 0, storage.describe(name, recovered.configuration))
+        return group
+
+    def _admit(self, name: str, recovered: Recovered, machine: StateMachine) -> Group:
+        core = Core(self.me, recovered, self._config, self._rng, self.now(), watched=True)
+        group = self._groups[name] = Group(self, name, core, machine)
+        group.start()
+        return group
+
+    async def _commit(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            pending, self._pending = self._pending, {}
+            dissolving, self._dissolving = self._dissolving, {}
+            # One key may be written twice; a batch's later write wins, so erase first.
+            batch: dict[bytes, bytes | None] = {}
+            for name in dissolving:
+                batch.update(storage.erase(self._store, name))
+            for group, part in pending.items():
+                if not group.closed:
+                    batch.update(part.writes)
+            if batch:
+                await self._store.commit(list(batch.items()))
+            for group, part in pending.items():
+                self._settle(group, part.number)
+            for done in dissolving.values():
+                if not done.done():
+                    done.set_result(None)
+            self._wake_up.set()
+
+    def _settle(self, group: Group, number: int) -> None:
+        if group.closed:
+            return
+        self._stored[group.name] = None
+        self._completed.append((group, number))
+        if group.formed is not None and not group.formed.done():
+            group.formed.set_result(None)
+
+    def _end(self, reason: str) -> None:
+        self._ended = reason
+        if self._timer is not None:
+            self._timer.cancel()
+        for group in self._groups.values():
+            group.close(reason)
+        for done in self._dissolving.values():
+            fail([done], Dropped(reason))
