@@ -1,0 +1,109 @@
+"""Keeps a job's group at its size: dead voters are replaced, and one voter grows to three.
+
+The order makes it safe to stop anywhere: the new voter is asked to join first, then the pointer
+names the new voters, then the group changes by joint consensus. A voter that was replaced while it
+was away reads the pointer when it wakes, and forgets the group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+
+from peerdisco.coordination.config import CoordinationConfig
+from peerdisco.coordination.messages import Form, Reply, ReplyCode
+from peerdisco.coordination.pointers import JobPointers
+from peerdisco.coordination.ports import Group, Ports
+from peerdisco.messages import decode, encode
+
+logger = logging.getLogger(__name__)
+
+
+def choose_voters(me: str, alive: Sequence[str], size: int, rng: random.Random) -> tuple[str, ...]:
+    """Voters for a new group, oneself first: `size` of them, or 1 in a smaller cluster."""
+    others = [node for node in alive if node != me]
+    if len(others) + 1 < size:
+        return (me,)
+    return (me, *rng.sample(others, size - 1))
+
+
+def plan_voters(
+    me: str,
+    voters: Sequence[str],
+    missing: Sequence[str],
+    alive: Sequence[str],
+    size: int,
+    rng: random.Random,
+) -> tuple[str, ...] | None:
+    """The voters that a group should have, or None when it is well, or cannot be helped.
+
+    `missing` are the voters that count as dead. Nobody leaves unless somebody takes the place.
+    """
+    target = size if len(alive) >= size else len(voters)
+    kept = [node for node in voters if node not in missing]
+    candidates = [node for node in alive if node not in voters]
+    wanted = max(target, len(voters)) - len(kept)
+    chosen = rng.sample(candidates, min(wanted, len(candidates)))
+    filled = [*kept, *chosen]
+    if not chosen or len(filled) < len(voters) or me not in filled:
+        return None
+    if len(filled) % 2 == 0:
+        return None
+    return (me, *(node for node in filled if node != me))
+
+
+class VoterUpkeep:
+    """Runs on the leader, beside the coordinator."""
+
+    def __init__(self, job: str, ports: Ports, group: Group, config: CoordinationConfig) -> None:
+        self._job = job
+        self._ports = ports
+        self._group = group
+        self._config = config
+        self._pointers = JobPointers(ports.registers)
+        self._missing_since: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """Look after the group until cancelled."""
+        while True:
+            await asyncio.sleep(self._config.upkeep_interval_s)
+            alive = self._ports.members.alive()
+            voters = plan_voters(
+                self._ports.me,
+                self._group.voters,
+                self._missing(alive, asyncio.get_running_loop().time()),
+                alive,
+                self._config.voters,
+                self._ports.rng,
+            )
+            if voters is not None:
+                await self._change(voters)
+
+    def _missing(self, alive: Sequence[str], now: float) -> list[str]:
+        """Voters that have not been alive for a while."""
+        since = self._missing_since
+        self._missing_since = {
+            node: since.get(node, now) for node in self._group.voters if node not in alive
+        }
+        patience = self._config.voter_missing_s
+        return [node for node, at in self._missing_since.items() if now - at >= patience]
+
+    async def _change(self, voters: tuple[str, ...]) -> None:
+        logger.info("event=change_voters job=%s voters=%s", self._job, ",".join(voters))
+        try:
+            for node in voters:
+                if node not in self._group.voters and not await self._form(node):
+                    return
+            if await self._pointers.move(self._job, voters):
+                await self._group.change_voters(voters, timeout=self._config.commit_timeout_s)
+        except self._ports.failures.any as error:
+            logger.info("event=change_voters_failed job=%s error=%s", self._job, error)
+
+    async def _form(self, node: str) -> bool:
+        """Let a node join; it learns the voters from the group."""
+        request = encode(Form(self._job, (), campaign=False))
+        timeout = self._config.call_timeout_s
+        answer = await self._ports.rpc.call(node, "job/form", request, timeout=timeout)
+        return decode(answer, Reply).code is ReplyCode.OK
