@@ -134,7 +134,8 @@ class BroadcastQueue:
 
     def take(self, room_bytes: int, present: int) -> list[bytes]:
         """What to tell in one packet with this much room, in a cluster of this many."""
-        told_max = max(1, self._retransmit_mult * math.ceil(math.log10(present + 1)))
+        # The natural logarithm (SWIM, 4.1): with log10, one of ten nodes often stays uninformed.
+        told_max = max(1, self._retransmit_mult * math.ceil(math.log(present + 1)))
         # Metadata may fill its share, and whatever membership has no use for.
         share = int(room_bytes * self._metadata_share)
         unclaimed = room_bytes - self._membership.size_bytes

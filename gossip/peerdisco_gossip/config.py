@@ -27,7 +27,7 @@ class GossipConfig:
         stall_tolerance_s: A tick this late means that the node itself stood still.
         gossip_interval_s: How often news is told while there is any.
         gossip_fanout: To how many members per interval.
-        retransmit_mult: A rumour is told this often, times log10 of the members (lambda).
+        retransmit_mult: A rumour is told this often, times ln of the members (lambda).
         metadata_share: Share of the updates' room in a packet that membership may not take.
         queue_bytes_max: Longest queue of rumours, per class.
         gossip_to_dead_s: For how long the dead still hear the news, so that they can object.
@@ -52,7 +52,7 @@ class GossipConfig:
     stall_tolerance_s: float = 0.25
     gossip_interval_s: float = 0.2
     gossip_fanout: int = 3
-    retransmit_mult: int = 4
+    retransmit_mult: int = 3
     metadata_share: float = 0.4
     queue_bytes_max: int = 512 * 1024
     gossip_to_dead_s: float = 30.0

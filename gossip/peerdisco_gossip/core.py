@@ -98,7 +98,7 @@ class Core:
     # -- time
 
     def start(self, now: float) -> None:
-        """Begin to take part, in a random phase: nodes that start together must not tick in step."""
+        """Begin to take part, in a random phase: who starts together must not tick in step."""
         self.detector.start(now)
         self._next_gossip = now + self._rng.random() * self._config.gossip_interval_s
         self._next_push_pull = now + self._rng.random() * self._config.push_pull_interval_s

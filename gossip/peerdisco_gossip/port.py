@@ -9,7 +9,8 @@ capped and reaped, and their queues bounded. Its other traps, by the numbers tha
 
 1. `remote_address` is None on the server: the sender is taken from `send_func`'s keywords.
 2. State per source that never goes away: judged before kept, capped, reaped when idle.
-3. A handler that returns loses what its dying queue holds: it returns only when that is empty.
+3. A handler that returns loses what is put into its dying queue until the next turn of the loop:
+   a callback that runs just before aioudp forgets the queue takes that out.
 4. A bounded queue raises QueueFull into the loop and spoils closing: ours stays unbounded in
    aioudp and is cut here, which is sound because the handler never waits for anything else.
 5. Exceptions of handlers are lost: `on_datagram`'s go to the loop's exception handler and counted.
@@ -252,16 +253,6 @@ class _AioudpPort:
 
     async def _handle(self, connection: aioudp.Connection) -> None:
         """Serve one source for as long as it is worth a task."""
-        self._handlers += 1
-        self._quiet.clear()
-        try:
-            await self._serve(connection)
-        finally:
-            self._handlers -= 1
-            if not self._handlers:
-                self._quiet.set()
-
-    async def _serve(self, connection: aioudp.Connection) -> None:
         # Public fields, but typed as callables: what they are is looked up here and nowhere else.
         send: Any = connection.send_func
         receive: Any = connection.recv_func
@@ -269,6 +260,19 @@ class _AioudpPort:
         address = _plain(send.keywords["addr"])
         if self._sender.transport is None:
             self._capture(send.func.__self__)
+        self._handlers += 1
+        self._quiet.clear()
+        try:
+            await self._serve(address, queue)
+        finally:
+            self._handlers -= 1
+            if not self._handlers:
+                self._quiet.set()
+            if not connection.is_closing():
+                # Scheduled before aioudp's own callback, so nothing comes in between (trap 3).
+                asyncio.get_running_loop().call_soon(self._judge_all, address, queue)
+
+    async def _serve(self, address: Address, queue: asyncio.Queue[bytes | None]) -> None:
         if not self._prove(address, queue):
             return
         session = self._open_session(address, queue)
@@ -283,7 +287,7 @@ class _AioudpPort:
                 self._sessions.pop(address, None)
 
     def _prove(self, address: Address, queue: asyncio.Queue[bytes | None]) -> bool:
-        """Judge what has come until something is genuine (traps 2 and 3)."""
+        """Judge what has come until something is genuine (trap 2)."""
         self._cut(queue)
         while not queue.empty():
             data = queue.get_nowait()
@@ -294,6 +298,11 @@ class _AioudpPort:
             elif self._sender.judge(self._on_datagram, address, data):
                 return True
         return False
+
+    def _judge_all(self, address: Address, queue: asyncio.Queue[bytes | None]) -> None:
+        """Hear what a queue still holds, without keeping anything."""
+        while not queue.empty():
+            self._prove(address, queue)
 
     def _open_session(
         self, address: Address, queue: asyncio.Queue[bytes | None]
