@@ -15,11 +15,11 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import BinaryIO
 
 from peerdisco import jobpack
 from peerdisco.dataflow import read_records
-from peerdisco.messages import Assignment, Failed, Finished, Grouping, JobSpec, Stage
+from peerdisco.messages import Assignment, Failed, Finished, Grouping, JobSpec, Output, Stage
+from peerdisco.worker.local_files import LocalFiles
 from peerdisco.worker.messages import (
     Completed,
     InputKind,
@@ -43,23 +43,6 @@ def reduce(iter, params):  # type: ignore[no-untyped-def]  # noqa: A002 - likewi
 
     for word, counts in kvgroup(sorted(iter)):
         yield word, sum(counts)
-
-
-class Directory:
-    """The worker's files below one directory."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-
-    def open_read(self, path: str) -> BinaryIO:
-        return (self._root / path).open("rb")
-
-    def open_write(self, path: str) -> BinaryIO:
-        (self._root / path).parent.mkdir(parents=True, exist_ok=True)
-        return (self._root / path).open("wb")
-
-    def remove(self, path: str) -> None:
-        (self._root / path).unlink(missing_ok=True)
 
 
 def gather_text(files: list[str], size: int) -> bytes:
@@ -109,7 +92,7 @@ def measure(root: Path, text: bytes, maps: int, partitions: int) -> dict[str, fl
     for number, piece in enumerate(cut(text, maps)):
         (root / f"input-{number}").write_bytes(piece)
         inputs.append(LocalInput(f"file:{number}", InputKind.LINES, f"input-{number}"))
-    service = Service(Directory(root))
+    service = Service(LocalFiles(root))
 
     start = time.process_time()
     by_label: dict[int, list[LocalInput]] = {}
@@ -120,7 +103,7 @@ def measure(root: Path, text: bytes, maps: int, partitions: int) -> dict[str, fl
             by_label.setdefault(output.label, []).append(segment)
             shuffled += output.size
     mapped = time.process_time()
-    results = []
+    results: list[Output] = []
     for label in sorted(by_label):
         results += run(service, task("reduce", label, by_label[label], partitions)).outputs
     end = time.process_time()

@@ -12,14 +12,17 @@ payload. `build` runs at the client, where the functions are; `parse` anywhere.
 
 from __future__ import annotations
 
+import io
 import struct
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from types import CellType, ModuleType
-from typing import NamedTuple
+from types import CellType, CodeType, ModuleType
+from typing import Any, ClassVar, NamedTuple
 
 from peerdisco.messages import BadMessage, JobSpec, Message, decode, encode
 
@@ -33,6 +36,8 @@ PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 """The `major.minor` of this interpreter."""
 
 _HEAD = struct.Struct(">8sI")
+
+_Reduce = Callable[[CodeType], tuple[Any, tuple[Any, ...]]]
 
 
 class BadPack(ValueError):
@@ -161,7 +166,26 @@ def _pickle(name: str, value: object) -> bytes:
 def _dumps(value: object) -> bytes:
     import cloudpickle  # only clients that submit need it
 
-    return bytes(cloudpickle.dumps(value))
+    known = cloudpickle.CloudPickler.dispatch_table
+    named = {CodeType: partial(_with_file_name, known[CodeType])}
+
+    class NamingPickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # it has no types
+        dispatch_table: ClassVar[Any] = ChainMap(named, known)
+
+    buffer = io.BytesIO()
+    NamingPickler(buffer).dump(value)
+    return buffer.getvalue()
+
+
+def _with_file_name(reduce: _Reduce, code: CodeType) -> tuple[Any, tuple[Any, ...]]:
+    """A code object as cloudpickle reduces it, but with its file: tracebacks shall show it."""
+    rebuild, arguments = reduce(code)
+    named = [code.co_filename if _is_no_name(part) else part for part in arguments]
+    return rebuild, tuple(named)
+
+
+def _is_no_name(part: object) -> bool:
+    return isinstance(part, str) and part == "<dynamic-code>"
 
 
 def _explain(name: str, value: object, error: Exception) -> str:

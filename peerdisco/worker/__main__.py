@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
+from peerdisco.worker.local_files import LocalFiles
 from peerdisco.worker.service import Service
 
 FRAME_BYTES_MAX = 64 << 20
@@ -27,32 +28,13 @@ FRAME_BYTES_MAX = 64 << 20
 _LENGTH = struct.Struct(">I")
 
 
-class LocalFiles:
-    """The `Files` of a real worker: the working directory is the node's data directory."""
-
-    def open_read(self, path: str) -> BinaryIO:
-        """Open a file for reading."""
-        return open(path, "rb")
-
-    def open_write(self, path: str) -> BinaryIO:
-        """Create a file and the directories above it."""
-        try:
-            return open(path, "wb")
-        except FileNotFoundError:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            return open(path, "wb")
-
-    def remove(self, path: str) -> None:
-        """Delete a file if it is there."""
-        Path(path).unlink(missing_ok=True)
-
-
 def main() -> None:
     """Answer frames until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the node, which then ends us
+    sys.path[:] = [path for path in sys.path if path not in ("", str(Path.cwd()))]  # data, not code
     frames_in, frames_out = _take_descriptors()
     service = Service(
-        LocalFiles(),
+        LocalFiles(Path()),
         name=f"peerdisco worker {os.getpid()}",
         clock=time.monotonic,
         cpu_clock=time.process_time,

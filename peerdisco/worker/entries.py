@@ -108,7 +108,8 @@ class Entries:
             self._input_began = self.count
             self.url = local.url
             with self._open(local) as file:
-                yield read(local, file)
+                items = read(local, file)  # kept: a text file that is dropped unclosed warns
+                yield items
         self.url = ""
 
     def _open(self, local: LocalInput) -> BinaryIO:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sysconfig
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ MESSAGE_CHARACTERS_MAX = 500
 TRACEBACK_CHARACTERS_MAX = 20_000
 
 _OURS = str(Path(__file__).parents[1])
+_LIBRARY = sysconfig.get_paths()["stdlib"]
 
 
 def explain(error: BaseException, *, url: str, record: int, place: str) -> TaskError:
@@ -53,9 +55,13 @@ def _line(error: BaseException) -> str:
 
 
 def _raised_by_us(error: BaseException) -> bool:
-    """Whether the innermost frame is ours: a full disk, say, and not the user's own file."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and frames[-1].filename.startswith(_OURS)
+    """Whether we made the call that failed: a full disk, say, and not the user's own file."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename.startswith(_OURS):
+            return True
+        if not frame.filename.startswith((_LIBRARY, "<frozen")):
+            return False
+    return False
 
 
 def _user_traceback(error: BaseException) -> str:
@@ -64,7 +70,7 @@ def _user_traceback(error: BaseException) -> str:
         kept = [frame for frame in part.stack if not frame.filename.startswith(_OURS)]
         part.stack = traceback.StackSummary.from_list(kept)
     if not any(part.stack for part in _chain(summary)):
-        return ""
+        return ""  # the message says it all
     return "".join(summary.format())
 
 
