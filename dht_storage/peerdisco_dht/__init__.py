@@ -1,1 +1,84 @@
-"""DDFS: replicated blobs and tags in a Kademlia key space."""
+"""DDFS: replicated blobs and tags in a Kademlia key space, under an agreed layout.
+
+`Storage` is one node's whole storage room; `LayoutMachine` is the state that the Raft group
+"layout" replicates, and `plan` says which changes it is due for. This package does no gossip, no
+elections and no jobs; what it needs of them it names in `ports.py`. Start reading in `storage.py`.
+"""
+
+from peerdisco_dht.blobs.acknowledgement import Durability
+from peerdisco_dht.blobs.blobs import Blobs
+from peerdisco_dht.blobs.putting import BlobInfo
+from peerdisco_dht.config import StorageConfig
+from peerdisco_dht.errors import (
+    BadName,
+    Conflict,
+    Forgotten,
+    Limit,
+    NoSuchBlob,
+    NoSuchTag,
+    StorageError,
+    Unavailable,
+)
+from peerdisco_dht.kademlia.service import Found, Kademlia
+from peerdisco_dht.layout import (
+    AddNodes,
+    Command,
+    FinishHandover,
+    Layout,
+    LayoutChange,
+    LayoutMachine,
+    NodeState,
+    RemoveNodes,
+    SetReplicas,
+    SetState,
+    SetVoters,
+    StorageNode,
+)
+from peerdisco_dht.messages import BadMessage, decode, encode
+from peerdisco_dht.registers.registers import Registers, Versioned
+from peerdisco_dht.storage import Storage
+from peerdisco_dht.tags.tags import Tag, TagInfo, TagPage, Tags
+from peerdisco_dht.upkeep import MemberView, UpkeepConfig, choose_voters, plan
+
+__all__ = [
+    "Storage",
+    "StorageConfig",
+    "Blobs",
+    "BlobInfo",
+    "Durability",
+    "Tags",
+    "Tag",
+    "TagInfo",
+    "TagPage",
+    "Registers",
+    "Versioned",
+    "Kademlia",
+    "Found",
+    "LayoutMachine",
+    "Layout",
+    "LayoutChange",
+    "StorageNode",
+    "NodeState",
+    "Command",
+    "AddNodes",
+    "RemoveNodes",
+    "SetState",
+    "SetVoters",
+    "SetReplicas",
+    "FinishHandover",
+    "MemberView",
+    "UpkeepConfig",
+    "plan",
+    "choose_voters",
+    "encode",
+    "decode",
+    "BadMessage",
+    "StorageError",
+    "BadName",
+    "NoSuchTag",
+    "NoSuchBlob",
+    "Conflict",
+    "Limit",
+    "Unavailable",
+    "Forgotten",
+]

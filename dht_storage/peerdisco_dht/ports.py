@@ -106,6 +106,9 @@ class Disk(Protocol):
     async def rename(self, source: str, target: str) -> None:
         """Rename durably: the directories are synced before this returns."""
 
+    async def size(self, path: str) -> int | None:
+        """Length in bytes, or None when there is no such file."""
+
     async def remove(self, path: str) -> None:
         """Delete a file; a missing one is no error."""
 

@@ -1,9 +1,8 @@
 """The acceptor rows of one node: read, changed and made durable before an answer leaves.
 
 Rows live in the node's `log` store under their partition, and a second row for each name serves
-listings. Reads of the store see committed batches only, so rows whose commit is under way are
-overlaid here; otherwise two requests could both be promised on the same old row. A row leaves the
-overlay when the store shows it, and not before: a cancelled caller does not withdraw its commit.
+listings. There is no await between reading a row and handing its successor to the store, so the
+order of commits is the order of promises.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from collections.abc import Sequence
 from peerdisco_dht.keeper import LayoutKeeper
 from peerdisco_dht.keys import partition_of_name
 from peerdisco_dht.messages import BadMessage, Message, decode, encode
+from peerdisco_dht.overlay import Overlay
 from peerdisco_dht.ports import Store, Write
 from peerdisco_dht.registers import acceptor
 from peerdisco_dht.registers.messages import (
@@ -53,33 +53,25 @@ class AcceptorRows:
     def __init__(self, store: Store, keeper: LayoutKeeper) -> None:
         self._store = store
         self._keeper = keeper
-        self._in_flight: dict[bytes, tuple[AcceptorRow, bytes]] = {}
+        self._rows = Overlay(store)
 
     async def answer(self, asks: Sequence[Ask]) -> tuple[Held, ...]:
-        """Answer requests; what the answers promise is durable when this returns.
-
-        There is no await between reading a row and handing its successor to the store, so the
-        order of commits is the order of promises.
-        """
+        """Answer requests; what the answers promise is durable when this returns."""
+        rows: dict[bytes, AcceptorRow] = {}
         writes: list[Write] = []
-        touched: list[bytes] = []
         held = []
         for ask in asks:
             key = row_key(ask.name)
-            row = self._row(key)
+            row = rows.get(key) or self._row(key)
             after, answer = _apply(row, ask)
             held.append(answer)
             if after is not row:
-                data = encode(after)
-                touched.append(key)
-                self._in_flight[key] = (after, data)
-                writes.append((key, data))
+                rows[key] = after
+                writes.append((key, encode(after)))
                 if isinstance(ask, Accept):
                     entry = _NameEntry(ask.ballot, ask.listed)
                     writes.append((NAMES + ask.name.encode(), encode(entry)))
         await self._commit(writes)
-        for key in touched:
-            self._settle(key)
         return tuple(held)
 
     async def _commit(self, writes: list[Write]) -> None:
@@ -87,7 +79,7 @@ class AcceptorRows:
         epoch = self._keeper.epoch
         batch = [*self._keeper.unsaved(), *writes]
         if batch:
-            await self._store.commit(batch)
+            await self._rows.commit(batch)
             self._keeper.saved(epoch)
 
     async def partitions(self, request: PartitionsRequest) -> PartitionsPage:
@@ -123,16 +115,8 @@ class AcceptorRows:
         return NamesPage(tuple(rows), more=len(found) > limit)
 
     def _row(self, key: bytes) -> AcceptorRow:
-        waiting = self._in_flight.get(key)
-        if waiting is not None:
-            return waiting[0]
-        data = self._store.get(key)
+        data = self._rows.get(key)
         return decode(data, AcceptorRow) if data is not None else AcceptorRow()
-
-    def _settle(self, key: bytes) -> None:
-        waiting = self._in_flight.get(key)
-        if waiting is not None and self._store.get(key) == waiting[1]:
-            del self._in_flight[key]
 
 
 def _apply(row: AcceptorRow, ask: Ask) -> tuple[AcceptorRow, Held]:

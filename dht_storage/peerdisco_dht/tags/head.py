@@ -71,7 +71,7 @@ class TagHead(Message, frozen=True, array_like=True):
     """
 
     items: tuple[Item, ...] = ()
-    attributes: dict[str, str] = {}
+    attributes: dict[str, str] = msgspec.field(default_factory=dict)
     modified: float = 0.0
 
 

@@ -15,7 +15,8 @@ from typing import Protocol
 
 from peerdisco_dht.config import StorageConfig
 from peerdisco_dht.epochs import EpochRpc
-from peerdisco_dht.errors import Conflict, Forgotten, Limit, NoSuchTag, Unavailable
+from peerdisco_dht.errors import Conflict, Forgotten, Limit, NoSuchTag, StorageError, Unavailable
+from peerdisco_dht.fanout import ask_all
 from peerdisco_dht.keeper import LayoutKeeper
 from peerdisco_dht.messages import BadMessage, decode, encode
 from peerdisco_dht.registers.listing import list_names
@@ -65,7 +66,7 @@ class SegmentStore(Protocol):
     async def put_bytes(self, data: bytes) -> str:
         """Store a segment durably; its blob id."""
 
-    async def read(self, id: str, *, limit_bytes: int) -> bytes:
+    async def read(self, blob: str, *, limit_bytes: int) -> bytes:
         """The content of a segment."""
 
 
@@ -274,16 +275,20 @@ class Tags:
         contents: dict[str, tuple[Urls, ...]] = {}
         for start in range(0, len(wanted), SEGMENTS_AT_A_TIME):
             some = wanted[start : start + SEGMENTS_AT_A_TIME]
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._segment(blob)) for blob in some]
-            contents |= {blob: task.result() for blob, task in zip(some, tasks, strict=True)}
+            for blob, content in (await ask_all(some, self._segment)).items():
+                if isinstance(content, Exception):
+                    raise Unavailable(f"segment {blob}: {content}")
+                contents[blob] = content
         urls: list[Urls] = []
         for item in items:
             urls += [item.urls] if isinstance(item, Entry) else contents[item.blob]
         return tuple(urls)
 
     async def _segment(self, blob: str) -> tuple[Urls, ...]:
-        data = await self._segments.read(blob, limit_bytes=SEGMENT_BYTES_MAX)
+        try:
+            data = await self._segments.read(blob, limit_bytes=SEGMENT_BYTES_MAX)
+        except StorageError as error:
+            raise ConnectionError(str(error)) from error
         return decode(data, SegmentContent).entries
 
 

@@ -1,0 +1,1 @@
+"""Blobs: immutable files named by their content, kept at the home set of their name."""

@@ -1,0 +1,175 @@
+"""The blob service that every node offers to its peers.
+
+Small blobs arrive whole (`keep`), large ones as a stream (`push`) behind an Offer whose chunk list
+is verified first, so that a wrong chunk is noticed as it arrives. An answer of HELD means: the
+hash was verified, and file, directory and index row are synced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator
+
+from peerdisco_dht.blobs.identity import (
+    BLOB_BYTES_MAX,
+    CHUNK_BYTES,
+    Chunker,
+    ChunkList,
+    chunk_list_of,
+)
+from peerdisco_dht.blobs.messages import (
+    BATCH_MAX,
+    Copy,
+    Get,
+    Header,
+    Held,
+    Holds,
+    Ids,
+    Keep,
+    Offer,
+    Release,
+    Role,
+    Stored,
+    StoredItems,
+)
+from peerdisco_dht.blobs.pins import Pins
+from peerdisco_dht.blobs.shelf import INLINE_BYTES_MAX, Shelf
+from peerdisco_dht.messages import BadMessage, decode, encode
+from peerdisco_dht.ports import NodeId, Rpc
+
+HAS = "dht/blob/has"
+HOLD = "dht/blob/hold"
+KEEP = "dht/blob/keep"
+PUSH = "dht/blob/push"
+GET = "dht/blob/get"
+RELEASE = "dht/blob/release"
+
+LENGTH = struct.Struct(">I")
+"""The length in front of a Header."""
+
+
+class BlobService:
+    """Answers peers for this node's shelf.
+
+    Args:
+        shelf: The copies on this node.
+        rpc: Where the methods are offered.
+        transfers_max: Streams received at a time; further senders wait.
+    """
+
+    def __init__(self, shelf: Shelf, rpc: Rpc, transfers_max: int) -> None:
+        self._shelf = shelf
+        self._receiving = asyncio.Semaphore(transfers_max)
+        rpc.serve(HAS, self._has)
+        rpc.serve(HOLD, self._hold)
+        rpc.serve(KEEP, self._keep)
+        rpc.serve(RELEASE, self._release)
+        rpc.serve_push(PUSH, self._push)
+        rpc.serve_fetch(GET, self._get)
+
+    async def _has(self, peer: NodeId, body: bytes) -> bytes:
+        del peer
+        try:
+            ids = decode(body, Ids).ids[:BATCH_MAX]
+        except BadMessage:
+            ids = ()
+        return encode(Held(tuple(self._shelf.holds(blob) for blob in ids)))
+
+    async def _hold(self, peer: NodeId, body: bytes) -> bytes:
+        del peer
+        try:
+            items = decode(body, Holds).items[:BATCH_MAX]
+        except BadMessage:
+            items = ()
+        return encode(StoredItems(tuple([await self._hold_one(i.id, i.pins) for i in items])))
+
+    async def _hold_one(self, blob: str, pins: Pins) -> Stored:
+        try:
+            return await self._shelf.hold(blob, pins)
+        except OSError as error:
+            return Stored(Copy.FAILED, reason=str(error))
+
+    async def _keep(self, peer: NodeId, body: bytes) -> bytes:
+        del peer
+        try:
+            request = decode(body, Keep)
+            _check(len(request.data) <= INLINE_BYTES_MAX, "not a small blob")
+            _check(chunk_list_of(request.data).id == request.id, "the hash is wrong")
+            stored = await self._shelf.keep_inline(
+                request.id, request.data, request.pins, Role.REPLICA
+            )
+        except (BadMessage, OSError) as error:
+            stored = Stored(Copy.FAILED, reason=str(error))
+        return encode(stored)
+
+    async def _release(self, peer: NodeId, body: bytes) -> bytes:
+        del peer
+        try:
+            request = decode(body, Release)
+            await self._shelf.release(request.id, request.owner)
+        except (BadMessage, OSError) as error:
+            return encode(Stored(Copy.FAILED, reason=str(error)))
+        return encode(Stored(Copy.RELEASED))
+
+    async def _push(self, peer: NodeId, body: bytes, pieces: AsyncIterator[bytes]) -> bytes:
+        del peer
+        try:
+            offer = decode(body, Offer)
+            chunks = ChunkList(offer.size, offer.hashes)
+            _check(0 <= offer.size <= BLOB_BYTES_MAX, "the size is impossible")
+            _check(chunks.matches(offer.id), "the chunk list is not that of the blob")
+            async with self._receiving:
+                stored = await self._receive(offer, chunks, pieces)
+        except (BadMessage, OSError) as error:
+            stored = Stored(Copy.FAILED, reason=str(error))
+        return encode(stored)
+
+    async def _receive(
+        self, offer: Offer, chunks: ChunkList, pieces: AsyncIterator[bytes]
+    ) -> Stored:
+        """Spool a stream, verifying each chunk as it arrives."""
+        spool = await self._shelf.spool()
+        kept = False
+        try:
+            chunker = Chunker()
+            async for piece in pieces:
+                _check(chunker.size + len(piece) <= chunks.size, "more bytes than offered")
+                for chunk in chunker.push(piece):
+                    await spool.write(chunk)
+            last = chunker.finish()
+            if last:
+                await spool.write(last)
+            _check(chunker.chunk_list() == chunks, "the bytes are not those of the blob")
+            stored = await self._shelf.keep_file(spool, chunks, offer.pins, Role.REPLICA)
+            kept = True
+            return stored
+        finally:
+            if not kept:
+                await self._shelf.discard(spool)
+
+    async def _get(self, peer: NodeId, body: bytes) -> AsyncIterator[bytes]:
+        """Stream a header and chunks. Raising aborts the stream, so it never looks complete."""
+        del peer
+        request = decode(body, Get)
+        chunks = self._shelf.chunk_list(request.id)
+        if chunks is None:
+            yield frame(Header(found=False))
+            return
+        head = frame(Header(found=True, size=chunks.size, hashes=chunks.hashes))
+        for start in range(0, len(head), CHUNK_BYTES):
+            yield head[start : start + CHUNK_BYTES]
+        end = chunks.count if request.end is None else min(request.end, chunks.count)
+        for index in range(max(0, request.first), end):
+            yield await self._shelf.read_chunk(request.id, chunks, index)
+
+
+def frame(header: Header) -> bytes:
+    """A header behind its length."""
+    data = encode(header)
+    return LENGTH.pack(len(data)) + data
+
+
+def _check(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise BadMessage(otherwise)

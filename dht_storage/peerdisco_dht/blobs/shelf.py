@@ -1,0 +1,277 @@
+"""The blobs on this node: files and small ones in the index, durable, verified on every read.
+
+A blob of more than 64 KiB is a plain file that `cp` can rescue; smaller ones lie in the index
+store, whose group commit is then their only sync. The index row is written last: what has a row is
+complete, synced and was verified. A copy whose bytes no longer match is set aside and forgotten,
+so that repair brings a good one.
+
+Nothing here talks to other nodes; see `service.py`, `putting.py` and `reading.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from peerdisco_dht.blobs.identity import (
+    CHUNK_BYTES,
+    ChunkList,
+    chunk_list_of,
+)
+from peerdisco_dht.blobs.messages import BlobRow, Copy, Role, Stored, Where
+from peerdisco_dht.blobs.pins import Pins, merge, release
+from peerdisco_dht.locks import KeyedLocks
+from peerdisco_dht.messages import decode, encode
+from peerdisco_dht.ports import Disk, Store, Write, Writer
+
+logger = logging.getLogger(__name__)
+
+INLINE_BYTES_MAX = 64 << 10
+ROWS = b"dht/blob/"
+CHUNKS = b"dht/chunks/"
+INLINE = b"dht/inline/"
+SPOOL = "dht/spool"
+INLINE_FILES = "dht/inline"
+SET_ASIDE = "dht/set_aside"
+
+
+class CorruptCopy(Exception):
+    """A copy on this node no longer has the bytes that it should; it was set aside."""
+
+
+class Spool:
+    """A file that is being received and may still become a blob."""
+
+    def __init__(self, path: str, writer: Writer) -> None:
+        self.path = path
+        self._writer = writer
+
+    async def write(self, chunk: bytes) -> None:
+        """Append a chunk."""
+        await self._writer.write([chunk])
+
+    async def seal(self) -> None:
+        """Make it durable and finish it."""
+        await self._writer.sync()
+        await self._writer.close()
+
+    async def close(self) -> None:
+        """Release the file. Idempotent."""
+        await self._writer.close()
+
+
+class Shelf:
+    """All copies on this node.
+
+    Args:
+        disk: For files.
+        index: For rows, chunk lists and small blobs.
+        unique: Makes names that were never used before.
+    """
+
+    def __init__(self, disk: Disk, index: Store, unique: Callable[[], str]) -> None:
+        self._disk = disk
+        self._index = index
+        self._unique = unique
+        self._locks = KeyedLocks()
+        self._inline_files: dict[str, str] = {}
+        self._lost: list[Callable[[str], None]] = []
+
+    async def clean(self) -> None:
+        """Forget what a crash left unfinished; call before anything else."""
+        await self._disk.remove_tree(SPOOL)
+        await self._disk.remove_tree(INLINE_FILES)
+
+    def on_lost(self, listener: Callable[[str], None]) -> None:
+        """Be told the id of every copy that turns out to be corrupt."""
+        self._lost.append(listener)
+
+    def row(self, blob: str) -> BlobRow | None:
+        """This node's row of a blob, a released one included."""
+        data = self._index.get(ROWS + blob.encode())
+        return decode(data, BlobRow) if data is not None else None
+
+    def holds(self, blob: str) -> bool:
+        """Whether a copy is here."""
+        row = self.row(blob)
+        return row is not None and row.where is not Where.NOWHERE
+
+    def scan(self, after: str, limit: int) -> list[tuple[str, BlobRow]]:
+        """Rows behind an id, in order of ids."""
+        start = ROWS + after.encode() + b"\0"
+        rows = self._index.scan(start, ROWS + b"\xff", limit=limit)
+        return [(key[len(ROWS) :].decode(), decode(data, BlobRow)) for key, data in rows]
+
+    async def spool(self) -> Spool:
+        """A new file to receive into."""
+        path = f"{SPOOL}/{self._unique()}"
+        return Spool(path, await self._disk.create(path))
+
+    async def discard(self, spool: Spool) -> None:
+        """Drop a spool that became no blob."""
+        await spool.close()
+        await self._disk.remove(spool.path)
+
+    async def keep_file(self, spool: Spool, chunks: ChunkList, pins: Pins, role: Role) -> Stored:
+        """Turn a spool whose chunks were verified against the list into a durable copy."""
+        blob = chunks.id
+        await spool.seal()
+        async with self._locks.hold(blob):
+            await self._disk.rename(spool.path, file_path(blob))
+            hashes: Write = (CHUNKS + blob.encode(), chunks.hashes)
+            return await self._keep(blob, chunks.size, Where.FILE, pins, role, [hashes])
+
+    async def keep_inline(self, blob: str, data: bytes, pins: Pins, role: Role) -> Stored:
+        """Keep a small blob whose bytes were verified, durably."""
+        async with self._locks.hold(blob):
+            content: Write = (INLINE + blob.encode(), data)
+            return await self._keep(blob, len(data), Where.INLINE, pins, role, [content])
+
+    async def hold(self, blob: str, pins: Pins) -> Stored:
+        """Merge pins into a copy that is here, and let it count as a replica."""
+        async with self._locks.hold(blob):
+            row = self.row(blob)
+            if row is None:
+                return Stored(Copy.MISSING)
+            merged = merge(row.pins, pins)
+            if not merged.live:
+                if row.where is not Where.NOWHERE:
+                    await self._remove(blob, row, merged)
+                return Stored(Copy.RELEASED, merged)
+            if row.where is Where.NOWHERE:
+                return Stored(Copy.MISSING)
+            await self._update(blob, row, pins=merged, role=Role.REPLICA)
+            return Stored(Copy.HELD, merged)
+
+    async def release(self, blob: str, owner: str) -> None:
+        """Drop an owner's pins, and the copy when no pin is left."""
+        async with self._locks.hold(blob):
+            row = self.row(blob)
+            if row is None:
+                return
+            pins = release(row.pins, owner)
+            if row.where is Where.NOWHERE or pins.live:
+                await self._update(blob, row, pins=pins, role=row.role)
+            else:
+                await self._remove(blob, row, pins)
+
+    async def demote(self, blob: str) -> None:
+        """Let a copy count as a cache: its homes have theirs."""
+        async with self._locks.hold(blob):
+            row = self.row(blob)
+            if row is not None and row.where is not Where.NOWHERE:
+                await self._update(blob, row, pins=row.pins, role=Role.CACHE)
+
+    def chunk_list(self, blob: str) -> ChunkList | None:
+        """The chunk list of a copy that is here."""
+        row = self.row(blob)
+        if row is None or row.where is Where.NOWHERE:
+            return None
+        if row.where is Where.INLINE:
+            return chunk_list_of(self._index.get(INLINE + blob.encode()) or b"")
+        return ChunkList(row.size, self._index.get(CHUNKS + blob.encode()) or b"")
+
+    async def read_chunk(self, blob: str, chunks: ChunkList, index: int) -> bytes:
+        """A chunk, verified.
+
+        Raises CorruptCopy when its bytes are wrong (the copy was set aside), OSError when it
+        cannot be read.
+        """
+        row = self.row(blob)
+        if row is not None and row.where is Where.INLINE:
+            chunk = self._index.get(INLINE + blob.encode()) or b""
+        else:
+            chunk = await self._read_file(blob, index)
+        if not chunks.verifies(index, chunk):
+            await self._set_aside(blob)
+            raise CorruptCopy(f"{blob} chunk {index}")
+        return chunk
+
+    async def path(self, blob: str) -> str | None:
+        """A file with the content of a copy that is here, for readers in other processes.
+
+        A small blob is written to a file for them, until the next start of the node.
+        """
+        row = self.row(blob)
+        if row is None or row.where is Where.NOWHERE:
+            return None
+        if row.where is Where.FILE:
+            return file_path(blob)
+        known = self._inline_files.get(blob)
+        if known is not None:
+            return known
+        path = f"{INLINE_FILES}/{self._unique()}"
+        writer = await self._disk.create(path)
+        try:
+            await writer.write([self._index.get(INLINE + blob.encode()) or b""])
+        finally:
+            await writer.close()
+        self._inline_files[blob] = path
+        return path
+
+    async def _keep(
+        self, blob: str, size: int, where: Where, pins: Pins, role: Role, writes: list[Write]
+    ) -> Stored:
+        """Write the row that makes a copy count; a replica never becomes a cache this way."""
+        row = self.row(blob)
+        if row is not None:
+            pins = merge(row.pins, pins)
+            if row.role is Role.REPLICA and row.where is not Where.NOWHERE:
+                role = Role.REPLICA
+        if not pins.live:
+            if where is Where.FILE:
+                await self._disk.remove(file_path(blob))
+            return Stored(Copy.RELEASED, pins)
+        new = BlobRow(size, where, role, pins)
+        await self._index.commit([*writes, (ROWS + blob.encode(), encode(new))])
+        return Stored(Copy.HELD, pins)
+
+    async def _update(self, blob: str, row: BlobRow, *, pins: Pins, role: Role) -> None:
+        new = msgspec.structs.replace(row, pins=pins, role=role)
+        if new != row:
+            await self._index.commit([(ROWS + blob.encode(), encode(new))])
+
+    async def _remove(self, blob: str, row: BlobRow, pins: Pins) -> None:
+        """Drop the bytes; the row stays as a memory of the released pins."""
+        name = blob.encode()
+        new = BlobRow(row.size, Where.NOWHERE, row.role, pins)
+        await self._index.commit(
+            [(ROWS + name, encode(new)), (CHUNKS + name, None), (INLINE + name, None)]
+        )
+        await self._drop_files(blob, row)
+
+    async def _set_aside(self, blob: str) -> None:
+        """Forget a corrupt copy but keep its bytes for whoever wants to look at them."""
+        async with self._locks.hold(blob):
+            row = self.row(blob)
+            if row is None or row.where is Where.NOWHERE:
+                return
+            logger.error(f"event=corrupt_copy blob={blob}")
+            name = blob.encode()
+            writes = [(ROWS + name, None), (CHUNKS + name, None), (INLINE + name, None)]
+            await self._index.commit(writes)
+            if row.where is Where.FILE and await self._disk.size(file_path(blob)) is not None:
+                await self._disk.rename(file_path(blob), f"{SET_ASIDE}/{blob}")
+        for listener in self._lost:
+            listener(blob)
+
+    async def _read_file(self, blob: str, index: int) -> bytes:
+        """The bytes of a chunk; a file that is gone reads as empty, which is corrupt too."""
+        try:
+            return await self._disk.read(file_path(blob), index * CHUNK_BYTES, CHUNK_BYTES)
+        except FileNotFoundError:
+            return b""
+
+    async def _drop_files(self, blob: str, row: BlobRow) -> None:
+        if row.where is Where.FILE:
+            await self._disk.remove(file_path(blob))
+        inline_file = self._inline_files.pop(blob, None)
+        if inline_file is not None:
+            await self._disk.remove(inline_file)
+
+
+def file_path(blob: str) -> str:
+    """Where the file of a blob lies."""
+    return f"dht/blobs/{blob[3:5]}/{blob}"

@@ -1,0 +1,1 @@
+"""Kademlia lookups over sealed datagrams, for whoever does not hold the layout."""

@@ -1,0 +1,190 @@
+"""The storage of one node: what it is made of, and how the pieces know each other.
+
+Read this first. A node's storage offers `blobs`, `tags` and `registers` to the node's other parts
+and the same services to its peers. All of it follows one layout, which the composition root
+adopts from the Raft group "layout" (or from gossip); nothing here elects or counts anybody.
+
+What is left out so far: garbage collection of blobs that no tag names, scrubbing, quotas, tokens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+from peerdisco_dht.background import Background
+from peerdisco_dht.blobs.blobs import Blobs
+from peerdisco_dht.blobs.putting import Putter
+from peerdisco_dht.blobs.sending import Sender
+from peerdisco_dht.blobs.service import BlobService
+from peerdisco_dht.blobs.shelf import Shelf
+from peerdisco_dht.config import StorageConfig
+from peerdisco_dht.epochs import EpochRpc
+from peerdisco_dht.kademlia.service import Kademlia
+from peerdisco_dht.keeper import LayoutKeeper
+from peerdisco_dht.layout import Layout
+from peerdisco_dht.messages import BadMessage
+from peerdisco_dht.ports import Datagrams, Disk, Members, NodeId, Rpc, Store
+from peerdisco_dht.registers.acceptors import Acceptors
+from peerdisco_dht.registers.coordinator import Coordinator
+from peerdisco_dht.registers.handover import Handover
+from peerdisco_dht.registers.plain import PlainKind
+from peerdisco_dht.registers.registers import PREFIX as PLAIN_PREFIX
+from peerdisco_dht.registers.registers import Registers
+from peerdisco_dht.registers.router import Router
+from peerdisco_dht.registers.rows import AcceptorRows
+from peerdisco_dht.registers.service import RegisterService
+from peerdisco_dht.registers.value import Kind
+from peerdisco_dht.repair import Repair
+from peerdisco_dht.tags.head import TagHead, TagKind
+from peerdisco_dht.tags.sealing import Sealer
+from peerdisco_dht.tags.tags import PREFIX as TAG_PREFIX
+from peerdisco_dht.tags.tags import Tags
+
+SEGMENT_OWNER = "tags"
+"""Whose pins hold the segments of tags."""
+
+
+class Storage:
+    """The storage room of one node.
+
+    Args:
+        me: This node's id.
+        log: Store whose every commit is synced: register rows and the layout.
+        index: Store of the local blobs.
+        disk: Files.
+        rpc: Calls to and from peers; methods are registered under "dht/".
+        datagrams: For Kademlia; None for a node without it.
+        members: Who seems to be alive.
+        rng: Random stream of this room, for pauses; never for names.
+        entropy: Unpredictable bytes, for names that must be unique.
+        config: Limits and patience.
+        wall_time: The calendar, stamped on tags for people.
+    """
+
+    def __init__(
+        self,
+        me: NodeId,
+        *,
+        log: Store,
+        index: Store,
+        disk: Disk,
+        rpc: Rpc,
+        datagrams: Datagrams | None,
+        members: Members,
+        rng: random.Random,
+        entropy: Callable[[int], bytes],
+        config: StorageConfig | None = None,
+        wall_time: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        config = config or StorageConfig()
+        names = UniqueNames(entropy)
+        self._background = Background()
+        self._keeper = LayoutKeeper(log)
+        epochs = EpochRpc(rpc, self._keeper)
+
+        acceptors = Acceptors(epochs, self._background, config)
+        coordinator = Coordinator(
+            me, self._keeper, acceptors, self._background, rng, self._kind_of, self._observe
+        )
+        router = Router(epochs, self._keeper, members, acceptors, names.next(), rng, config)
+        RegisterService(AcceptorRows(log, self._keeper), coordinator, epochs)
+        self._handover = Handover(me, self._keeper, epochs, members, coordinator, config)
+        self._kinds: dict[str, Kind] = {PLAIN_PREFIX: PlainKind(), TAG_PREFIX: TagKind()}
+
+        self._shelf = Shelf(disk, index, names.next)
+        BlobService(self._shelf, rpc, config.transfers_max)
+        sender = Sender(self._shelf, rpc, config)
+        self._repair = Repair(me, self._shelf, sender, self._keeper, members, rpc, config)
+        putter = Putter(
+            me,
+            self._shelf,
+            sender,
+            self._keeper,
+            members,
+            self._background,
+            names.next,
+            self._repair.want,
+            config,
+        )
+        self.registers = Registers(router)
+        self.blobs = Blobs(
+            me, self._shelf, putter, rpc, self._keeper, members, self._background, config
+        )
+        self._segments = _Segments(self.blobs)
+        self._sealer = Sealer(router, self._background, self._segments.put_bytes)
+        self.tags = Tags(router, epochs, self._keeper, self._segments, wall_time, rng, config)
+        self.kademlia = (
+            Kademlia(me, datagrams, members, self._keeper, rng) if datagrams is not None else None
+        )
+
+    async def run(self) -> None:
+        """Serve and look after the data until cancelled."""
+        await self._shelf.clean()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._background.run())
+            group.create_task(self._handover.run())
+            group.create_task(self._repair.run())
+            if self.kademlia is not None:
+                group.create_task(self.kademlia.run())
+
+    @property
+    def layout(self) -> Layout:
+        """The newest layout that this node has heard of."""
+        return self._keeper.layout
+
+    def adopt(self, layout: Layout) -> bool:
+        """Take over a newer layout, from whatever source; False when it is not newer."""
+        return self._keeper.adopt(layout)
+
+    def subscribe(self, listener: Callable[[Layout], None]) -> None:
+        """Be called with every layout that is adopted from now on, from whatever source."""
+        self._keeper.subscribe(listener)
+
+    def home(self, key: bytes) -> tuple[NodeId, ...]:
+        """The home set of a 160-bit key, first choice first; empty without a layout."""
+        return self._keeper.home_of_key(key)
+
+    async def handed_over(self) -> bool:
+        """Whether all registers are handed over to the present placement.
+
+        The leader of the layout asks this before it proposes FinishHandover; see `upkeep.plan`.
+        """
+        return await self._handover.finished()
+
+    def _kind_of(self, name: str) -> Kind:
+        kind = self._kinds.get(name[:2])
+        if kind is None:
+            raise BadMessage(f"no kind of register has names like {name!r:.40}")
+        return kind
+
+    def _observe(self, name: str, content: object | None) -> None:
+        if isinstance(content, TagHead):
+            self._sealer.observe(name, content)
+
+
+class UniqueNames:
+    """Names that nobody ever used: a random beginning for each start, then a counter."""
+
+    def __init__(self, entropy: Callable[[int], bytes]) -> None:
+        self._beginning = entropy(10).hex()
+        self._count = 0
+
+    def next(self) -> str:
+        """A new name, of letters, digits and a hyphen."""
+        self._count += 1
+        return f"{self._beginning}-{self._count}"
+
+
+class _Segments:
+    """Blobs as tags use them for their segments."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+
+    async def put_bytes(self, data: bytes) -> str:
+        return (await self._blobs.put_bytes(data, owner=SEGMENT_OWNER)).id
+
+    async def read(self, blob: str, *, limit_bytes: int) -> bytes:
+        return await self._blobs.read(blob, limit_bytes=limit_bytes)
