@@ -1,0 +1,139 @@
+"""Who gets what: locality, patience, other nodes, backups."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from peerdisco.coordination.facts import (
+    Assigned,
+    AttemptEnded,
+    InputsResolved,
+    JobSubmitted,
+    StageOpened,
+)
+from peerdisco.coordination.scheduler import Choice, Scheduler, SchedulerConfig
+from peerdisco.coordination.state import JobState
+from peerdisco.messages import (
+    ErrorKind,
+    Failed,
+    Finished,
+    Grouping,
+    Input,
+    JobSpec,
+    Stage,
+    TaskError,
+)
+
+CONFIG = SchedulerConfig()
+ALIVE = ["a", "b", "c"]
+
+
+def job(homes):
+    """A running map stage with one task for each list of home nodes."""
+    inputs = tuple(Input((f"blob:{','.join(nodes)}",), size=10) for nodes in homes)
+    spec = JobSpec("j", "me", (Stage("map", Grouping.SPLIT),), (), 0, "3.11")
+    state = JobState()
+    state.apply(JobSubmitted(spec, "pack", 0.0))
+    state.apply(InputsResolved(inputs, tuple("" for _ in inputs), 0.0))
+    state.apply(StageOpened(0, 0.0))
+    scheduler = Scheduler(CONFIG, lambda item: item.urls[0].removeprefix("blob:").split(","))
+    return state, scheduler
+
+
+def assign(state, scheduler, task, node, now):
+    number = state.attempts_given + 1
+    state.apply(Assigned(0, task, number, node, now))
+    scheduler.started(number, now)
+    return number
+
+
+def fail(state, number, kind):
+    state.apply(AttemptEnded(number, Failed(TaskError(kind, f"boom {number}")), 0.0))
+
+
+def test_a_node_gets_the_task_whose_input_it_holds():
+    state, scheduler = job([["a"], ["b"], ["c"]])
+    for number, node in enumerate(ALIVE):
+        assert scheduler.choose(state, node, alive=ALIVE, now=0.0) == Choice((0, number))
+
+
+def test_work_for_another_node_is_given_away_only_after_a_delay():
+    state, scheduler = job([["a"]])
+    due = CONFIG.locality_delay_s
+    assert scheduler.choose(state, "b", alive=ALIVE, now=0.0) == Choice(again_at=due)
+    assert scheduler.choose(state, "b", alive=ALIVE, now=due) == Choice((0, 0))
+
+
+def test_nobody_waits_for_a_node_that_is_not_alive():
+    state, scheduler = job([["dead"]])
+    assert scheduler.choose(state, "b", alive=ALIVE, now=0.0) == Choice((0, 0))
+
+
+def test_a_failed_task_goes_to_another_node():
+    state, scheduler = job([["a", "b", "c"]])
+    fail(state, assign(state, scheduler, 0, "a", 0.0), ErrorKind.USER)
+    due = 1.0 + CONFIG.retry_elsewhere_s
+    assert scheduler.choose(state, "a", alive=ALIVE, now=1.0) == Choice(again_at=due)
+    assert scheduler.choose(state, "b", alive=ALIVE, now=1.0) == Choice((0, 0))
+
+
+def test_a_failed_task_returns_to_its_node_when_there_is_no_other():
+    state, scheduler = job([["a"]])
+    fail(state, assign(state, scheduler, 0, "a", 0.0), ErrorKind.USER)
+    assert scheduler.choose(state, "a", alive=["a"], now=1.0) == Choice((0, 0))
+
+
+def test_failures_that_are_not_the_users_are_retried_with_growing_pauses():
+    state, scheduler = job([["a"]])
+    for count in range(3):
+        fail(state, assign(state, scheduler, 0, "a", 0.0), ErrorKind.NODE)
+        due = 10.0 * count + CONFIG.retry_pause_s * 2**count
+        choice = scheduler.choose(state, "a", alive=["a"], now=10.0 * count)
+        assert choice == Choice(again_at=due)
+        assert scheduler.choose(state, "a", alive=["a"], now=due) == Choice((0, 0))
+
+
+def finish(state, scheduler, number, now):
+    state.apply(AttemptEnded(number, Finished(()), now))
+    scheduler.ended(number, 0, now)
+
+
+def test_a_straggler_gets_one_backup_on_another_node():
+    state, scheduler = job([["a"], ["a"]])
+    quick = assign(state, scheduler, 0, "a", 0.0)
+    assign(state, scheduler, 1, "a", 0.0)
+    finish(state, scheduler, quick, 3.0)
+    assert scheduler.choose(state, "b", alive=ALIVE, now=5.0) == Choice(again_at=6.0)
+    assert scheduler.choose(state, "a", alive=ALIVE, now=7.0).task is None
+    assert scheduler.choose(state, "b", alive=ALIVE, now=7.0) == Choice((0, 1), backup=True)
+    state.apply(Assigned(0, 1, 3, "b", 7.0, backup=True))
+    scheduler.started(3, 7.0)
+    assert scheduler.choose(state, "c", alive=ALIVE, now=90.0).task is None
+
+
+def test_there_are_no_backups_while_anything_waits():
+    state, scheduler = job([["a"], ["a"], ["b"]])
+    quick = assign(state, scheduler, 0, "a", 0.0)
+    assign(state, scheduler, 1, "a", 0.0)
+    finish(state, scheduler, quick, 0.1)
+    assert scheduler.choose(state, "c", alive=ALIVE, now=50.0).task is None
+    assert scheduler.choose(state, "c", alive=ALIVE, now=51.0) == Choice((0, 2))
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    homes=st.lists(st.lists(st.sampled_from(ALIVE), min_size=1, max_size=3), max_size=8),
+    asks=st.lists(st.tuples(st.sampled_from(ALIVE), st.floats(0, 1)), max_size=30),
+)
+def test_every_task_is_given_out_once_and_within_the_delay(homes, asks):
+    state, scheduler = job(homes)
+    now, given_out = 0.0, []
+    for node, pause in asks:
+        now += pause
+        choice = scheduler.choose(state, node, alive=ALIVE, now=now)
+        if choice.task is None:
+            assert choice.again_at is None or now < choice.again_at
+            assert not state.idle or choice.again_at is not None or not state.idle[0]
+            continue
+        given_out.append(choice.task)
+        assign(state, scheduler, choice.task[1], node, now)
+    assert len(given_out) == len(set(given_out))
