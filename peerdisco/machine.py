@@ -146,6 +146,9 @@ class TransportSecurity(Protocol):
     def client_context(self) -> ssl.SSLContext | None:
         """The context for calling peers, or None for plaintext."""
 
+    def browser_context(self, hosts: Sequence[str]) -> ssl.SSLContext | None:
+        """The context for accepting clients under these host names, or None for plaintext."""
+
     def request_headers(self) -> Mapping[str, str]:
         """Headers that a caller adds so that `identify` can name it."""
 

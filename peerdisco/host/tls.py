@@ -42,6 +42,10 @@ class MutualTls:
         """See TransportSecurity. The caller names the node it wants as the server host name."""
         return _context(ssl.PROTOCOL_TLS_CLIENT, self._secret, self._private_key)
 
+    def browser_context(self, hosts: Sequence[str]) -> ssl.SSLContext:
+        """See TransportSecurity. Clients prove themselves by tokens, not by certificates."""
+        return _context(ssl.PROTOCOL_TLS_SERVER, self._secret, self._private_key, hosts)
+
     def request_headers(self) -> Mapping[str, str]:
         """See TransportSecurity: the certificate says it all."""
         return {}
@@ -57,11 +61,6 @@ class MutualTls:
             if len(self._identities) > IDENTITIES_MAX:
                 self._identities.popitem(last=False)
         return self._identities[certificate]
-
-
-def browser_context(secret: bytes, private_key: bytes, hosts: Sequence[str]) -> ssl.SSLContext:
-    """The context of the client port where it does not listen on loopback."""
-    return _context(ssl.PROTOCOL_TLS_SERVER, ClusterSecret(secret), private_key, hosts)
 
 
 def _context(

@@ -36,8 +36,7 @@ class FileViews:
     async def stat(self, blob: str) -> BlobView:
         """See Files."""
         with _translated():
-            info = await self._blobs.stat(blob)
-        return BlobView(id=info.id, size=info.size, copies=info.copies)
+            return BlobView(id=blob, size=await self._blobs.size(blob))
 
     @contextlib.asynccontextmanager
     async def open(
@@ -51,7 +50,7 @@ class FileViews:
     async def tag(self, name: str, *, stale_ok: bool) -> TagView:
         """See Files."""
         with _translated():
-            return _view(await self._tags.get(name, stale_ok=stale_ok))
+            return _view(await self._tags.get(name, stale_ok=stale_ok), stale=stale_ok)
 
     async def append(self, name: str, change: Append) -> TagView:
         """See Files."""
@@ -80,17 +79,20 @@ class FileViews:
     async def set_attribute(self, name: str, key: str, value: str | None) -> TagView:
         """See Files."""
         with _translated():
-            await self._tags.set_attribute(name, key, value)
+            if value is None:
+                await self._tags.delete_attribute(name, key)
+            else:
+                await self._tags.set_attribute(name, key, value)
             return _view(await self._tags.get(name))
 
 
-def _view(tag: Tag) -> TagView:
+def _view(tag: Tag, *, stale: bool = False) -> TagView:
     return TagView(
         name=tag.name,
         version=tag.version,
         urls=tag.urls,
         attributes=dict(tag.attributes),
-        stale=tag.stale,
+        stale=stale,
     )
 
 

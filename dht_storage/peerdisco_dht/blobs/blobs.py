@@ -94,20 +94,22 @@ class Blobs:
         check_id(blob)
         if offset < 0 or (size is not None and size < 0):
             raise Limit("a range does not begin or end before the first byte")
-        reading = Reading(
-            blob,
-            self._me,
-            self._shelf,
-            self._rpc,
-            self._background,
-            self._sources(blob),
-            lambda: self._find_holders(blob),
-            self._config,
-        )
+        reading = self._reading(blob)
         try:
             await reading.open(offset, size)
             async with aclosing(reading.pieces(offset, size)) as pieces:
                 yield pieces
+        finally:
+            reading.close()
+
+    async def size(self, blob: str) -> int:
+        """Length in bytes; raises NoSuchBlob or Unavailable."""
+        row = self._shelf.row(check_id(blob)) if self._shelf.holds(blob) else None
+        if row is not None:
+            return row.size
+        reading = self._reading(blob)
+        try:
+            return await reading.open(0, 0)
         finally:
             reading.close()
 
@@ -171,6 +173,18 @@ class Blobs:
         """Ids and sizes of the copies on this node behind an id, in order of ids."""
         rows = self._shelf.scan(after, limit)
         return [(blob, row.size) for blob, row in rows if self._shelf.holds(blob)]
+
+    def _reading(self, blob: str) -> Reading:
+        return Reading(
+            blob,
+            self._me,
+            self._shelf,
+            self._rpc,
+            self._background,
+            self._sources(blob),
+            lambda: self._find_holders(blob),
+            self._config,
+        )
 
     def _sources(self, blob: str) -> list[NodeId]:
         """Whom to ask, best first: this node, living homes, earlier homes, the other homes."""

@@ -1,0 +1,108 @@
+"""How a node finds its cluster: the seeds it was given, or the peers of its last life.
+
+A node that was given seeds and has never been a member must reach one of them, by TCP and by UDP,
+within `JOIN_TIMEOUT_S`, or it says which address did not answer. A node that has been a member
+keeps trying for as long as it runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from peerdisco.errors import JoinFailed
+from peerdisco.joining import JOIN_TIMEOUT_S
+from peerdisco.machine import Disk
+from peerdisco.messages import BadMessage, Message, decode, encode
+from peerdisco.reachability import Reachability
+from peerdisco.security.tokens import Address, format_address
+from peerdisco_gossip import BadMessage as BadGossip
+from peerdisco_gossip import Membership
+
+logger = logging.getLogger(__name__)
+
+ROSTER_PATH = "identity/roster"
+SEEDS_PATH = "identity/seeds"
+ROSTER_INTERVAL_S = 10.0
+RETRY_S = 0.5
+UDP_TIMEOUT_S = 5.0
+
+
+class Seeds(Message, frozen=True, array_like=True):
+    """Addresses through which the cluster was joined."""
+
+    addresses: tuple[Address, ...]
+
+
+class Entrance:
+    """The way into the cluster."""
+
+    def __init__(self, disk: Disk, membership: Membership, reachability: Reachability) -> None:
+        self._disk = disk
+        self._membership = membership
+        self._reachability = reachability
+        self.knows_others = False
+
+    async def enter(self, seeds: tuple[Address, ...]) -> None:
+        """Make contact. Raises JoinFailed when a first join does not succeed."""
+        known = await self._read_seeds()
+        if await self._restore() or known:
+            self.knows_others = True
+            await self._try([*seeds, *known])
+        elif seeds:
+            self.knows_others = True
+            await self._join(seeds)
+        if seeds and seeds != known:
+            await self._disk.write(SEEDS_PATH, encode(Seeds(seeds)))
+
+    async def _join(self, seeds: tuple[Address, ...]) -> None:
+        names = ", ".join(map(format_address, seeds))
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + JOIN_TIMEOUT_S - UDP_TIMEOUT_S
+        while (failure := await self._try(list(seeds))) is not None:
+            if loop.time() > deadline:
+                raise JoinFailed(f"could not join: no answer by TCP from {names} ({failure})")
+            await asyncio.sleep(RETRY_S)
+        if not await self._reachability.reach(list(seeds), timeout=UDP_TIMEOUT_S):
+            raise JoinFailed(
+                f"could not join: {names} answers by TCP, but no datagram came back by UDP in "
+                f"{UDP_TIMEOUT_S:.0f} s. Open that port for UDP on both machines."
+            )
+
+    async def _try(self, addresses: list[Address]) -> OSError | None:
+        if not addresses:
+            return None
+        try:
+            await self._membership.join(addresses)
+        except OSError as error:
+            logger.info("join_retry error=%s", error)
+            return error
+        return None
+
+    async def _restore(self) -> bool:
+        """Bring back the peers of an earlier life; False when there were none."""
+        if await self._disk.size(ROSTER_PATH) is None:
+            return False
+        try:
+            self._membership.restore(await self._disk.read(ROSTER_PATH))
+        except BadGossip as error:
+            logger.warning("roster_unreadable path=%s error=%s", ROSTER_PATH, error)
+            return False
+        return True
+
+    async def _read_seeds(self) -> tuple[Address, ...]:
+        if await self._disk.size(SEEDS_PATH) is None:
+            return ()
+        try:
+            return decode(await self._disk.read(SEEDS_PATH), Seeds).addresses
+        except BadMessage as error:
+            logger.warning("seeds_unreadable path=%s error=%s", SEEDS_PATH, error)
+            return ()
+
+
+async def keep_roster(disk: Disk, membership: Membership) -> None:
+    """Write down who the members are, for the next start, as long as there are others."""
+    while True:
+        await asyncio.sleep(ROSTER_INTERVAL_S)
+        if len(membership.members()) > 1:
+            await disk.write(ROSTER_PATH, membership.roster())
