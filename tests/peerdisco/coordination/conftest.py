@@ -1,8 +1,8 @@
 """An in-memory cluster: real coordination rooms over pretended groups, storage, calls and workers.
 
-Everything goes through the Protocols of `peerdisco.coordination.ports`. A node can be crashed at any
-time: its tasks are cancelled, calls to it break, its segments are gone, and the groups that it led
-get a new leader when the test says so.
+Everything goes through the Protocols of `peerdisco.coordination.ports`. A node can be crashed at
+any time: its tasks are cancelled, calls to it break, its segments are gone, and the groups that it
+led get a new leader when the test says so.
 """
 
 import asyncio
@@ -425,7 +425,7 @@ class World:
 
     async def until(self, condition):
         async with asyncio.timeout(20):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - conditions are about state, which rings no bell
                 await asyncio.sleep(0.002)
 
     async def ended(self, node, name):
