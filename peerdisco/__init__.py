@@ -53,11 +53,12 @@ __all__ = [
     "__version__",
 ]
 
+if not TYPE_CHECKING:  # a type checker shall see a wrong name as wrong
 
-def __getattr__(name: str) -> object:
-    """Import a public name when it is first asked for."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module("peerdisco.client"), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> object:
+        """Import a public name when it is first asked for."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value: object = getattr(import_module("peerdisco.client"), name)
+        globals()[name] = value
+        return value

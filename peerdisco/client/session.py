@@ -170,11 +170,17 @@ class Session:
                 if response.status != 503:
                     raise refusal
                 busy = refusal
-            waited = time.monotonic() - started
-            if waited > (self._patience_s if self._cluster or busy else PATIENCE_FIRST_S):
+            if wrong is not None and not failures and busy is None:
+                raise wrong
+            known = self._cluster or busy
+            patience = self._patience_s if known else min(self._patience_s, PATIENCE_FIRST_S)
+            if time.monotonic() - started > patience:
                 if busy is not None:
                     raise Unavailable(f"the cluster cannot do this at the moment: {busy}")
-                raise wrong or NoCluster("no node answers; tried " + "; ".join(failures))
+                raise wrong or NoCluster(
+                    f"no node answers ({'; '.join(failures)}). "
+                    "Start one with `peerdisco`, or name one in PEERDISCO."
+                )
             self._interrupt.wait(pause)
             pause = min(pause * 2, PAUSE_MAX_S)
 

@@ -10,6 +10,7 @@ from peerdisco_webui.messages import JobState, JobSummary, MemberState, StageVie
 
 UNKNOWN = "\N{EN DASH}"
 BAR_WIDTH = 1000
+_SIZE_UNITS = ("kB", "MB", "GB", "TB", "PB")
 
 _SYMBOLS = {
     MemberState.ALIVE: "●",
@@ -27,12 +28,13 @@ def size(count: int) -> str:
     """Bytes with a decimal unit: `1.4 MB`; negative is unknown."""
     if count < 0:
         return UNKNOWN
-    value, unit = float(count), "B"
-    for unit in ("B", "kB", "MB", "GB", "TB", "PB"):  # noqa: B007 - the last unit stays
-        if value < 1000:
-            break
-        value /= 1000
-    return f"{count} B" if unit == "B" else f"{value:.3g} {unit}"
+    if count < 1000:
+        return f"{count} B"
+    value, unit = count / 1000, 0
+    while value >= 999.5 and unit < len(_SIZE_UNITS) - 1:
+        value, unit = value / 1000, unit + 1
+    digits = 0 if value >= 99.95 else 1
+    return f"{value:.{digits}f} {_SIZE_UNITS[unit]}"
 
 
 def span(seconds: float) -> str:

@@ -1,0 +1,369 @@
+"""A cluster in memory behind the real web application, for the tests of web, client and CLI.
+
+It keeps the promises of `peerdisco_webui.ports` for one process, and runs classic jobs at once
+and in place when `runs_jobs` is set. Loaded by the conftest files, not a test itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import pickle
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from peerdisco import jobpack
+from peerdisco.dataflow.format import Batch, RecordWriter
+from peerdisco_webui import Views, make_app, serving
+from peerdisco_webui.errors import BadRequest, Conflict, NotFound
+from peerdisco_webui.messages import (
+    Append,
+    BlobView,
+    ClusterFacts,
+    ErrorView,
+    EventView,
+    JobPage,
+    JobState,
+    JobSummary,
+    JobView,
+    MemberState,
+    MemberView,
+    Replace,
+    StageView,
+    TagPage,
+    TagView,
+)
+
+WALL_TIME = 1_800_000_000.0
+
+
+def member(name: str, state: MemberState = MemberState.ALIVE, **more: Any) -> MemberView:
+    """A member with sensible values."""
+    values = {
+        "id": hashlib.sha256(name.encode()).hexdigest()[:32],
+        "address": "127.0.0.1:8990",
+        "slots": 4,
+        "free_bytes": 600 * 10**9,
+        "total_bytes": 1000 * 10**9,
+        "version": "0.1.0",
+        "storage": True,
+        **more,
+    }
+    return MemberView(name=name, state=state, **values)
+
+
+class FakeCluster:
+    def __init__(self) -> None:
+        self.facts = ClusterFacts(
+            cluster="cluster-1", node="n" * 32, name="node-a", version="0.1.0", epoch=1
+        )
+        self.listed = [member("node-a", me=True), member("node-b"), member("node-c")]
+
+    def status(self) -> ClusterFacts:
+        return self.facts
+
+    def members(self) -> Sequence[MemberView]:
+        return self.listed
+
+    async def join_command(self) -> str:
+        return "peerdisco --join pd1.x.y@127.0.0.1"
+
+    async def client_string(self) -> str:
+        return "pdc1.x.y@127.0.0.1:8989"
+
+
+class FakeFiles:
+    def __init__(self) -> None:
+        self.blobs: dict[str, bytes] = {}
+        self.tags: dict[str, TagView] = {}
+        self.operations: list[tuple[str, int]] = []
+        self.missing = 0
+        self.break_after: int | None = None
+
+    def add(self, data: bytes) -> BlobView:
+        name = "b3-" + hashlib.sha256(data).hexdigest()
+        self.blobs[name] = data
+        return BlobView(id=name, size=len(data), copies=3)
+
+    async def put(self, source: AsyncIterator[bytes], *, replicas: int | None) -> BlobView:
+        data = b"".join([piece async for piece in source])
+        return msgspec.structs.replace(self.add(data), copies=replicas or 3)
+
+    async def stat(self, blob: str) -> BlobView:
+        if blob not in self.blobs:
+            raise NotFound(f"there is no blob {blob}")
+        return BlobView(id=blob, size=len(self.blobs[blob]), copies=3)
+
+    @asynccontextmanager
+    async def open(
+        self, blob: str, *, offset: int, size: int
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        yield self._pieces(self.blobs[blob][offset : offset + size])
+
+    async def _pieces(self, data: bytes) -> AsyncIterator[bytes]:
+        for start in range(0, len(data), 65536):
+            if self.break_after is not None and start >= self.break_after:
+                self.break_after = None
+                raise ConnectionError("a disk caught fire")
+            yield data[start : start + 65536]
+
+    async def tag(self, name: str, *, stale_ok: bool) -> TagView:
+        if name not in self.tags:
+            raise NotFound(f"there is no tag {name}")
+        return msgspec.structs.replace(self.tags[name], stale=stale_ok and self.missing > 0)
+
+    async def append(self, name: str, change: Append) -> TagView:
+        old = self.tags.get(name, TagView(name=name, version=0))
+        operation = (change.session, change.sequence)
+        if change.session and operation in self.operations:
+            return old
+        self.operations.append(operation)
+        new = [urls for urls in change.urls if not change.unique or urls not in old.urls]
+        return self._store(old, (*new, *old.urls))
+
+    async def replace(self, name: str, change: Replace) -> TagView:
+        old = self.tags.get(name, TagView(name=name, version=0))
+        if change.if_version not in (None, old.version):
+            raise Conflict(f"the tag is at version {old.version}")
+        return self._store(old, change.urls)
+
+    async def delete(self, name: str) -> None:
+        self.tags.pop(name, None)
+
+    async def list(self, prefix: str, *, after: str, limit: int) -> TagPage:
+        names = sorted(name for name in self.tags if name.startswith(prefix) and name > after)
+        more = names[limit - 1] if len(names) > limit else ""
+        return TagPage(names=tuple(names[:limit]), next=more, missing=self.missing)
+
+    async def set_attribute(self, name: str, key: str, value: str | None) -> TagView:
+        old = await self.tag(name, stale_ok=False)
+        attributes = {k: v for k, v in old.attributes.items() if k != key}
+        if value is not None:
+            attributes[key] = value
+        self.tags[name] = msgspec.structs.replace(old, attributes=attributes)
+        return self.tags[name]
+
+    def _store(self, old: TagView, urls: tuple[tuple[str, ...], ...]) -> TagView:
+        new = msgspec.structs.replace(old, urls=urls, version=old.version + 1)
+        self.tags[new.name] = new
+        return new
+
+
+class FakeJobs:
+    def __init__(self, files: FakeFiles) -> None:
+        self.files = files
+        self.jobs: dict[str, JobView] = {}
+        self.packs: dict[str, bytes] = {}
+        self.submissions = 0
+        self.runs_jobs = True
+        self._changed = asyncio.Event()
+
+    def change(self, name: str, **changes: Any) -> None:
+        """Change a job and wake who waits for it; on the loop's thread."""
+        job = self.jobs[name]
+        self.jobs[name] = msgspec.structs.replace(job, version=job.version + 1, **changes)
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def submit(self, pack: bytes) -> str:
+        self.submissions += 1
+        try:
+            spec = jobpack.parse(pack, python=None).spec
+        except jobpack.BadPack as error:
+            raise BadRequest(str(error)) from None
+        if spec.name not in self.jobs:
+            self.packs[spec.name] = pack
+            self.jobs[spec.name] = JobView(
+                name=spec.name,
+                owner=spec.owner,
+                state=JobState.ACTIVE,
+                submitted_at=WALL_TIME,
+                coordinator="node-a",
+                stages=tuple(StageView(name=stage.name) for stage in spec.stages),
+                inputs=len(spec.inputs),
+                version=1,
+            )
+            if self.runs_jobs:
+                self._run(pack)
+        return spec.name
+
+    async def list(self, *, prefix: str, after: str, limit: int) -> JobPage:
+        names = [name for name in reversed(self.jobs) if name.startswith(prefix)]
+        start = names.index(after) + 1 if after else 0
+        page = names[start : start + limit]
+        more = page[-1] if len(names) > start + limit else ""
+        fields = JobSummary.__struct_fields__
+        summaries = [
+            JobSummary(**{field: getattr(self.jobs[name], field) for field in fields})
+            for name in page
+        ]
+        return JobPage(jobs=tuple(summaries), next=more)
+
+    async def status(self, name: str) -> JobView:
+        if name not in self.jobs:
+            raise NotFound(f"there is no job {name}")
+        return self.jobs[name]
+
+    async def wait(self, name: str, since: int, timeout_s: float) -> JobView:
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    job = await self.status(name)
+                    if job.version > since or job.state.is_final:
+                        return job
+                    await self._changed.wait()
+        except TimeoutError:
+            return await self.status(name)
+
+    async def events(self, name: str, *, after: int, limit: int) -> Sequence[EventView]:
+        await self.status(name)
+        texts = ["submitted", "map task 0 assigned", "map task 0 done"]
+        events = [
+            EventView(number=number, at=WALL_TIME + number, node="node-a", text=text)
+            for number, text in enumerate(texts, 1)
+        ]
+        return [event for event in events if event.number > after][:limit]
+
+    async def kill(self, name: str) -> None:
+        if not (await self.status(name)).state.is_final:
+            self.change(name, state=JobState.DEAD, finished_at=WALL_TIME + 5)
+
+    async def purge(self, name: str) -> None:
+        await self.status(name)
+        del self.jobs[name]
+
+    def _run(self, pack: bytes) -> None:
+        """Run a job here and now, as a coordinator and its workers would."""
+        parsed = jobpack.parse(pack)
+        payload = jobpack.payload(pack, parsed)
+        functions, params = pickle.loads(payload.functions), pickle.loads(payload.params)
+        name = parsed.spec.name
+        try:
+            records: Any = self._lines(parsed.spec.inputs)
+            if "map" in functions:
+                records = [pair for line in records for pair in functions["map"](line, params)]
+            if "reduce" in functions:
+                records = list(functions["reduce"](iter(records), params))
+        except Exception as error:
+            failure = ErrorView(
+                kind="user",
+                message=repr(error),
+                traceback=f"Traceback (most recent call last):\n  {error!r}\n",
+                input="blob:b3-1",
+                record=7,
+                node="node-b",
+                stage="map",
+                task=0,
+            )
+            self.change(name, state=JobState.DEAD, error=failure, finished_at=WALL_TIME + 1)
+            return
+        blob = self.files.add(encode_records(records))
+        stages = tuple(StageView(name=stage.name, done=1) for stage in parsed.spec.stages)
+        self.change(
+            name,
+            state=JobState.READY,
+            results=((blob.url,),),
+            stages=stages,
+            finished_at=WALL_TIME + 1,
+        )
+
+    def _lines(self, inputs: Sequence[Sequence[str]]) -> Iterator[str]:
+        for replicas in inputs:
+            url = replicas[0]
+            if url.startswith("raw://"):
+                yield url.removeprefix("raw://")
+            elif url.startswith("tag://"):
+                yield from self._lines(self.files.tags[url.removeprefix("tag://")].urls)
+            else:
+                yield from self.files.blobs[url.removeprefix("blob:")].decode().splitlines(True)
+
+
+def encode_records(records: Sequence[tuple[Any, Any]]) -> bytes:
+    """A record stream as jobs write it."""
+    file = Unclosed()
+    writer = RecordWriter(file)
+    writer.write(Batch([key for key, _ in records], [value for _, value in records], None))
+    writer.close()
+    return file.getvalue()
+
+
+class Unclosed(io.BytesIO):
+    def close(self) -> None:
+        """Keep the contents."""
+
+
+class Backend:
+    """The three ports over one memory."""
+
+    def __init__(self) -> None:
+        self.cluster = FakeCluster()
+        self.files = FakeFiles()
+        self.jobs = FakeJobs(self.files)
+        self.views = Views(self.cluster, self.jobs, self.files)
+
+    def app(self, **settings: Any) -> Any:
+        """The real application over this memory."""
+        return make_app(self.views, version="0.1.0", wall_time=lambda: WALL_TIME + 60.0, **settings)
+
+
+class Servers:
+    """Nodes that serve one backend from a thread of their own, on free loopback ports."""
+
+    def __init__(self, count: int) -> None:
+        self.backend = Backend()
+        self.addresses: list[str] = []
+        self._stops: list[asyncio.Event] = []
+        self._stopped: list[threading.Event] = []
+        self._count = count
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
+        self._thread.start()
+        self._ready.wait()
+
+    def stop(self, index: int) -> None:
+        """Stop one node; returns when nothing listens there any more."""
+        self.do(self._stops[index].set)
+        self._stopped[index].wait()
+
+    def do(self, call: Any, *arguments: Any) -> None:
+        """Call something on the loop's thread."""
+        self._loop.call_soon_threadsafe(call, *arguments)
+
+    def close(self) -> None:
+        """Stop all nodes."""
+        if self._thread.is_alive():
+            for stop in self._stops:
+                self.do(stop.set)
+            self._thread.join()
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._count):
+                up = asyncio.Event()
+                group.create_task(self._serve(up))
+                await up.wait()
+            names = ("node-a", "node-b", "node-c")[: self._count]
+            self.backend.cluster.listed = [
+                member(name, http=address, me=name == "node-a")
+                for name, address in zip(names, self.addresses, strict=True)
+            ]
+            self._ready.set()
+
+    async def _serve(self, up: asyncio.Event) -> None:
+        stop, stopped = asyncio.Event(), threading.Event()
+        async with AsyncExitStack() as stack:
+            host, port = await stack.enter_async_context(
+                serving(self.backend.app(), "127.0.0.1", 0)
+            )
+            self.addresses.append(f"{host}:{port}")
+            self._stops.append(stop)
+            self._stopped.append(stopped)
+            up.set()
+            await stop.wait()
+        stopped.set()
