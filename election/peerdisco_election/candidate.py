@@ -39,6 +39,8 @@ class Candidate:
         self._own_vote = 0
         self._give_up_at = now + core.election_timeout()
         self._ask_again_at = now + core.config.resend_interval
+        # Then nobody else can have learned of a vote that a crash undoes: one commit is saved.
+        self._first_and_alone = core.is_alone and core.log.last == 0 and core.term <= 1
         self.name = Role.PRE_CANDIDATE if pre else Role.CANDIDATE
 
     @property
@@ -49,8 +51,7 @@ class Candidate:
     def open(self, now: float) -> None:
         """Vote for oneself and ask the others."""
         core = self._core
-        if self._pre or core.is_alone:
-            # Nobody else could learn of a vote that a crash undoes: it need not be durable first.
+        if self._pre or self._first_and_alone:
             self._votes[core.me] = True
         else:
             self._own_vote = core.next_persist
@@ -80,7 +81,9 @@ class Candidate:
         """The ballot is counted by the new rules when the next vote arrives."""
 
     def settle(self, now: float) -> None:
-        """Nothing to close."""
+        """Stop when the vote was taken away meanwhile."""
+        if not self._core.is_voter:
+            self._core.become_follower(self._core.term, None, now)
 
     def step(self, sender: str, message: GroupMessage, now: float) -> None:
         """A message of this term, or a granted pre-vote for the next."""
@@ -90,8 +93,9 @@ class Candidate:
                 core.become_follower(core.term, sender, now)
                 core.role.step(sender, message, now)
             case VoteReply(pre=self._pre):
+                core.learn_commit(message.commit, message.commit_term, now)
                 expected = core.term + 1 if self._pre and message.granted else core.term
-                if message.term == expected:
+                if message.term == expected and core.is_voter:
                     self._votes[sender] = message.granted
                     self._count(now)
             case _:
@@ -101,7 +105,14 @@ class Candidate:
     def _ask(self) -> None:
         core = self._core
         term = core.term + 1 if self._pre else core.term
-        request = VoteRequest(term, core.log.last, core.log.last_term, self._pre, self._transfer)
+        request = VoteRequest(
+            term,
+            core.log.last,
+            core.log.last_term,
+            self._pre,
+            self._transfer,
+            *core.known_commit,
+        )
         for voter in quorum.electorate(core.configuration):
             if voter == core.me or self._votes.get(voter, False):
                 continue

@@ -270,8 +270,13 @@ class Core:
 
     @property
     def is_alone(self) -> bool:
-        """Whether this node is the whole group, so that nobody can be told too early."""
+        """Whether this node is the whole group."""
         return quorum.everyone(self.configuration) == (self.me,)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether nothing ever happened, so that a candidate disturbs no leader."""
+        return self.term == 0 and self.log.last == 0
 
     @property
     def writing_since(self) -> float | None:
@@ -309,9 +314,7 @@ class Core:
         """Begin an election, unless this node leads or has no vote."""
         if isinstance(self.role, Leader) or not self.is_voter:
             return
-        # A group that has done nothing has no leader whom a candidate could disturb.
-        fresh = self.term == 0 and self.log.last == 0
-        pre = self.config.pre_vote and not (transfer or fresh or self.is_alone)
+        pre = self.config.pre_vote and not (transfer or self.is_fresh or self.is_alone)
         self.election = Election(cause, self.term + 1, now)
         if pre:
             self.become_pre_candidate(cause, now)
@@ -365,6 +368,17 @@ class Core:
                 if entry.kind is EntryKind.CONFIGURATION:
                     self._adopt(configuration_of(entry), now)
 
+    @property
+    def known_commit(self) -> tuple[int, int]:
+        """The commit index and the term of that entry, for who may not know it."""
+        return self.log.committed, self.log.term(self.log.committed) or 0
+
+    def learn_commit(self, index: int, term: int, now: float) -> None:
+        """A peer says that an entry is committed; if we have the same one, it is."""
+        leads = isinstance(self.role, Leader)
+        if not leads and index > self.log.committed and self.log.term(index) == term:
+            self.commit_to(index, now)
+
     def write(self, entries: Sequence[Entry]) -> None:
         """Add entries to the log, replacing what is there from the first one's index on.
 
@@ -397,7 +411,8 @@ class Core:
             # our term from us, since pre-vote and stickiness keep us from disturbing it otherwise.
             self.promise(sender, AppendReply(self.term, 0, commit=self.log.committed))
         elif isinstance(message, VoteRequest):
-            self.promise(sender, VoteReply(self.term, granted=False, pre=message.pre))
+            reply = VoteReply(self.term, False, message.pre, *self.known_commit)
+            self.promise(sender, reply)
         return False
 
     def _meet_newer_term(self, sender: str, message: GroupMessage, now: float) -> bool:
@@ -413,11 +428,12 @@ class Core:
         return True
 
     def _answer_vote_request(self, sender: str, request: VoteRequest, now: float) -> None:
+        self.learn_commit(request.commit, request.commit_term, now)
         free = self.vote == sender or (self.vote is None and self.leader is None)
         free = free or (request.pre and request.term > self.term)
         granted = free and self.log.up_to_date(request.last_index, request.last_term)
         term = request.term if granted else self.term
-        reply = VoteReply(term, granted, request.pre)
+        reply = VoteReply(term, granted, request.pre, *self.known_commit)
         if request.pre:
             self.send(sender, reply)
         else:

@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from peerdisco_election.messages import Entry, GroupMessage, HardState, Snapshot
+from peerdisco_election.messages import (
+    Configuration,
+    Entry,
+    GroupMessage,
+    HardState,
+    Snapshot,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,19 @@ class ReadFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Changed:
+    """A quorum of the new members knows that it is in force: the old ones may go.
+
+    Attributes:
+        index: The entry that put it in force.
+        configuration: The new members.
+    """
+
+    index: int
+    configuration: Configuration
+
+
+@dataclass(frozen=True, slots=True)
 class LeaderChanged:
     """This node's view of who leads has changed.
 
@@ -99,5 +118,15 @@ class LeaderChanged:
     group: str = ""
 
 
-Effect = Persist | Send | Proposed | Apply | Restore | ReadReady | ReadFailed | LeaderChanged
+Effect = (
+    Persist
+    | Send
+    | Proposed
+    | Apply
+    | Restore
+    | ReadReady
+    | ReadFailed
+    | Changed
+    | LeaderChanged
+)
 """Anything that a core may ask for."""

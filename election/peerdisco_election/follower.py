@@ -48,10 +48,16 @@ class Follower:
         self.deadline: float | None = None
 
     def rest(self, now: float) -> None:
-        """Set the timer of one who holds no doubt: none while the driver watches the leader."""
+        """Set the timer of one who holds no doubt.
+
+        None while the driver watches the leader; no wait for one who has nobody to wait for.
+        """
         core = self._core
         quiet = not core.is_voter or (core.watched and core.leader is not None)
-        self.deadline = None if quiet else now + core.election_timeout()
+        if core.is_alone:
+            self.deadline = now
+        else:
+            self.deadline = None if quiet else now + core.election_timeout()
 
     def heard(self, now: float) -> None:
         """The leader has spoken."""

@@ -17,6 +17,7 @@ from peerdisco_election import storage
 from peerdisco_election.core import Core
 from peerdisco_election.effects import (
     Apply,
+    Changed,
     Effect,
     LeaderChanged,
     Persist,
@@ -27,7 +28,6 @@ from peerdisco_election.effects import (
     Send,
 )
 from peerdisco_election.errors import Dropped, NotLeader, RaftError, Unknown
-from peerdisco_election.membership import configuration_of
 from peerdisco_election.messages import Entry, EntryKind, GroupMessage, Snapshot
 from peerdisco_election.status import Cause, GroupStatus
 
@@ -319,6 +319,8 @@ class Group:
                     self._finish_reads(effect.token, None)
                 case ReadFailed():
                     self._finish_reads(effect.token, NotLeader(self.core.leader))
+                case Changed():
+                    self._settle_changes(effect)
                 case LeaderChanged():
                     self._announce(effect)
         if self._applied - self.core.snapshot_index >= self.core.config.snapshot_entries:
@@ -340,7 +342,6 @@ class Group:
         if entry.kind is EntryKind.COMMAND:
             result = self._machine.apply(entry.index, entry.data)
         elif entry.kind is EntryKind.CONFIGURATION:
-            self._settle_changes(entry)
             self._hub.leadership_changed()
         self._applied = entry.index
         term, outcome = self._open.pop(entry.index, (0, None))
@@ -351,11 +352,9 @@ class Group:
         elif not outcome.done():
             outcome.set_result(result)
 
-    def _settle_changes(self, entry: Entry) -> None:
-        if configuration_of(entry).outgoing:
-            return
+    def _settle_changes(self, changed: Changed) -> None:
         for index, outcome in self._changing:
-            if index < entry.index and not outcome.done():
+            if index < changed.index and not outcome.done():
                 outcome.set_result(None)
         self._changing = [waiting for waiting in self._changing if not waiting[1].done()]
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from peerdisco_election import quorum
-from peerdisco_election.effects import Proposed, ReadFailed, ReadReady
+from peerdisco_election.effects import Changed, Proposed, ReadFailed, ReadReady
 from peerdisco_election.errors import Dropped
 from peerdisco_election.membership import configuration_entry, enter_joint, leave_joint
 from peerdisco_election.messages import (
@@ -56,6 +56,7 @@ class Leader:
             len(entry.data)
             for entry in core.log.slice(core.log.committed + 1, core.log.last, 1 << 62, 1 << 62)
         )
+        self._settling = False
         self._remind_at: float | None = None
         self._check_at = now + core.config.election_timeout
 
@@ -182,17 +183,22 @@ class Leader:
 
     def reconfigured(self, now: float) -> None:
         """Members came or went, or majorities are counted by other rules."""
+        self._settling = not self._core.configuration.outgoing
         for peer in self._meet_members(now):
             self._send(peer, force=True)
 
     def settle(self, now: float) -> None:
-        """Leave a joint configuration, step down when removed, keep the reminder armed."""
+        """Leave a joint configuration, step down when not needed, keep the reminder armed."""
         core = self._core
         if core.configuration.outgoing and self._change_index <= core.log.committed:
             self._propose_configuration(leave_joint(core.configuration), quiet=True)
-        if not core.is_voter:
-            self._retire(now)
-        elif self._remind_at is None and (not core.watched or self._unsettled()):
+        if self._settling and self._members_know():
+            self._settling = False
+            core.emit(Changed(self._change_index, core.configuration))
+            if not core.is_voter:
+                self._retire(now)
+                return
+        if self._remind_at is None and (not core.watched or self._unsettled()):
             self._remind_at = now + core.config.heartbeat_interval
 
     def step(self, sender: str, message: GroupMessage, now: float) -> None:
@@ -412,9 +418,21 @@ class Leader:
             # The last thing it hears: the commit index that removes it. Losing it is harmless.
             self._send(peer)
             del self._progress[peer]
+            if self._transferee == peer:
+                self._transferee = None
         for peer in fresh:
             self._progress[peer] = Progress(core.log.last + 1, now)
         return fresh
+
+    def _members_know(self) -> bool:
+        """Whether the new members can go on without the old ones, and without this leader.
+
+        Who has the entry but does not know that it is committed counts by the joint rules.
+        """
+        core = self._core
+        know = {peer: one.commit >= self._change_index for peer, one in self._progress.items()}
+        know[core.me] = core.log.committed >= self._change_index
+        return quorum.present(core.configuration, know)
 
     def _check_quorum(self, now: float) -> None:
         core = self._core

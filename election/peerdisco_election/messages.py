@@ -130,6 +130,8 @@ class VoteRequest(Message, frozen=True, array_like=True, tag="vote?"):
         last_term: Term of its last entry.
         pre: Nothing is promised by the answer.
         transfer: The leader wishes it, so voters do not protect the leader.
+        commit: The candidate's commit index.
+        commit_term: The term of that entry; 0 when it is folded away.
     """
 
     term: Count
@@ -137,14 +139,22 @@ class VoteRequest(Message, frozen=True, array_like=True, tag="vote?"):
     last_term: Count
     pre: bool = False
     transfer: bool = False
+    commit: Count = 0
+    commit_term: Count = 0
 
 
 class VoteReply(Message, frozen=True, array_like=True, tag="vote"):
-    """The answer; a granted pre-vote repeats the requested term, all else has the voter's own."""
+    """The answer; a granted pre-vote repeats the requested term, all else has the voter's own.
+
+    Like the request it tells a commit index: two members that see different configurations could
+    otherwise refuse each other for ever, the removed one for its longer log.
+    """
 
     term: Count
     granted: bool
     pre: bool = False
+    commit: Count = 0
+    commit_term: Count = 0
 
 
 class Append(Message, frozen=True, array_like=True, tag="append"):
