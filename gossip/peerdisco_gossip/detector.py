@@ -126,7 +126,7 @@ class Detector:
             return
         self.stats["probes"] += 1
         indirect_at = now + self._config.probe_timeout_s * stretch
-        self._start(Probe(target.id, indirect_at, self._next_round), target)
+        self._start(Probe(target.id, target.life, indirect_at, self._next_round), target)
 
     def probe_on_evidence(self, record: Record, now: float) -> None:
         """Ask at once: somebody outside has reason to believe that it is gone."""
@@ -134,7 +134,7 @@ class Detector:
         if len(running) >= EVIDENCE_PROBES_MAX or any(p.target == record.id for p in running):
             return
         ends_at = now + self._config.evidence_timeout_s * self._awareness.multiplier
-        self._start(Probe(record.id, None, ends_at, is_evidence=True), record)
+        self._start(Probe(record.id, record.life, None, ends_at, is_evidence=True), record)
 
     def retry(self, record: Record) -> None:
         """Ask one of the dead, telling it what is believed; only its objection revives it."""
@@ -156,7 +156,7 @@ class Detector:
     def _ask_helpers(self, sequence: int, probe: Probe, now: float) -> None:
         probe.indirect_at = None
         target = self._ledger.members.get(probe.target)
-        if target is None:
+        if target is None or not target.is_present:
             return
         candidates = [
             record
@@ -234,12 +234,12 @@ class Detector:
     def _fail(self, probe: Probe, now: float) -> None:
         self.stats["probe_failures"] += 1
         record = self._ledger.members.get(probe.target)
+        if record is None or not record.is_present or record.life != probe.life:
+            return  # it is gone already, or spoke up meanwhile with new numbers
         if probe.is_evidence:
-            due_by = now + self._config.evidence_suspicion_s
-        else:
-            due_by = math.inf
-            if not probe.is_stretched:
-                # Lifeguard's local health: silent helpers speak against our own hearing.
-                self._awareness.worsen(probe.missing_nacks if probe.helpers else 1)
-        if record is not None:
-            self._ledger.suspect(record, now, due_by=due_by)
+            self._ledger.suspect(record, now, due_by=now + self._config.evidence_suspicion_s)
+            return
+        if not probe.is_stretched:
+            # Lifeguard's local health: silent helpers speak against our own hearing.
+            self._awareness.worsen(probe.missing_nacks if probe.helpers else 1)
+        self._ledger.suspect(record, now)

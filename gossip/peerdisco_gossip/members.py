@@ -25,13 +25,13 @@ Precedence = tuple[int, int, int]
 class MemberState(enum.IntEnum):
     """What is believed about a member; the greater value is the graver claim."""
 
-    ALIVE = 0
+    ALIVE = 1
     """It answers."""
-    SUSPECT = 1
+    SUSPECT = 2
     """It failed to answer and has a while to object. Nothing should be taken from it yet."""
-    DEAD = 2
+    DEAD = 3
     """It did not object in time, or said that it stops; it is tried again now and then."""
-    LEFT = 3
+    LEFT = 4
     """It said that it leaves for good."""
 
 
@@ -103,6 +103,11 @@ class Record:
     def precedence(self) -> Precedence:
         """The place of what is believed in the order of claims."""
         return (self.generation, self.incarnation, self.state)
+
+    @property
+    def life(self) -> tuple[int, int]:
+        """Its own numbers: which start, and how often it objected since."""
+        return (self.generation, self.incarnation)
 
     @property
     def digest(self) -> int:

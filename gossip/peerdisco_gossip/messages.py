@@ -205,7 +205,7 @@ class Row(Message, frozen=True, array_like=True):
     id: NodeId
     generation: Count
     incarnation: Count
-    state: Annotated[int, msgspec.Meta(ge=0, le=3)]
+    state: Annotated[int, msgspec.Meta(ge=1, le=4)]
     host: str
     port: Port
     back_in_s: float = 0.0

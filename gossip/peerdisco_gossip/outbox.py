@@ -51,7 +51,8 @@ class Outbox:
             if len(encoded) + UPDATE_OVERHEAD_BYTES <= room:
                 updates.append(encoded)
                 room -= len(encoded) + UPDATE_OVERHEAD_BYTES
-        updates += self._queue.take(room, self._members.present_count)
+        rumours = self._queue.take(room, self._members.present_count)
+        updates += [rumour for rumour in rumours if rumour not in updates]
         self._effects.append(Send(address, Packet(body, tuple(updates))))
 
     def push_pull(self, address: Address) -> None:

@@ -18,6 +18,7 @@ class Probe:
 
     Attributes:
         target: Who was asked.
+        life: Its generation and incarnation then; silence says nothing about later ones.
         indirect_at: When helpers are asked; None once they were, or when none will be.
         ends_at: When silence counts as failure.
         is_evidence: Whether outside evidence started it: no helpers, and a short suspicion.
@@ -27,6 +28,7 @@ class Probe:
     """
 
     target: str
+    life: tuple[int, int]
     indirect_at: float | None
     ends_at: float
     is_evidence: bool = False

@@ -31,8 +31,8 @@ GOLDEN: list[tuple[object, str]] = [
     (m.Packet(m.Nack(7)), "8282040780"),
     (m.Packet(m.Gossip()), "82810580"),
     (
-        m.Roster(A, (m.Row(B, 1, 2, 0, "10.0.0.1", 80, 0.0, (m.Entry("k", 3, b"v"),)),)),
-        f"82{ID_A}8188{ID_B}010200{HOST}1850fb00000000000000008183616b034176",
+        m.Roster(A, (m.Row(B, 1, 2, 1, "10.0.0.1", 80, 0.0, (m.Entry("k", 3, b"v"),)),)),
+        f"82{ID_A}8188{ID_B}010201{HOST}1850fb00000000000000008183616b034176",
     ),
 ]
 
