@@ -24,11 +24,14 @@ class Background:
     def __init__(self) -> None:
         self._group: asyncio.TaskGroup | None = None
         self._running = 0
+        self.started = asyncio.Event()
+        """Set as soon as work can be started."""
 
     async def run(self) -> None:
         """Be the parent of all tasks until cancelled."""
         async with asyncio.TaskGroup() as group:
             self._group = group
+            self.started.set()
             try:
                 await asyncio.Event().wait()
             finally:

@@ -8,6 +8,7 @@ are kept, since blobs may still lie where an older placement put them.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from peerdisco_dht.keys import PARTITIONS, partition_of_key
@@ -38,7 +39,15 @@ class LayoutKeeper:
         row = store.get(LAYOUT_ROW)
         self.layout = decode(row, Layout) if row is not None else Layout()
         self._saved_epoch = self.layout.epoch
+        self._news = asyncio.Event()
         self._compute()
+
+    async def run(self) -> None:
+        """Save every adopted layout soon, so that a restart begins with it, until cancelled."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            await self.save()
 
     @property
     def epoch(self) -> int:
@@ -55,6 +64,7 @@ class LayoutKeeper:
             return False
         self.layout = layout
         self._compute()
+        self._news.set()
         for listener in self._listeners:
             listener(layout)
         return True

@@ -124,10 +124,15 @@ class Storage:
         await self._shelf.clean()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._background.run())
+            group.create_task(self._keeper.run())
             group.create_task(self._handover.run())
             group.create_task(self._repair.run())
             if self.kademlia is not None:
                 group.create_task(self.kademlia.run())
+
+    async def wait_started(self) -> None:
+        """Return when `run` has begun to serve; before that operations raise Unavailable."""
+        await self._background.started.wait()
 
     @property
     def layout(self) -> Layout:

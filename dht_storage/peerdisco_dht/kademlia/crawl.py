@@ -138,7 +138,7 @@ class Crawl:
 
     def _ask(self, now: float) -> list[Ask]:
         in_flight = sum(c.state is State.ASKED for c in self._candidates.values())
-        asks = []
+        asks: list[Ask] = []
         for candidate in self._front():
             if in_flight + len(asks) >= ALPHA:
                 break
