@@ -2,7 +2,7 @@
 
     segments/<job>/<attempt>.<run>/<label>   intermediate outputs, served to peers
     spool/<job>/<attempt>.<run>/...          fetched inputs, removed after the attempt
-    spool/<job>/pack                         the job pack, removed with the job
+    spool/<job>/pack-<blob>                  the job pack, removed with the job
 
 The run number keeps a repeated attempt apart from what is still being removed of an earlier one.
 """
@@ -29,6 +29,11 @@ def job_of(directory_name: str) -> str:
 def attempt_directory(root: str, job: str, attempt: int, run: int) -> str:
     """The directory of one run of an attempt."""
     return f"{job_directory(root, job)}/{attempt}.{run}"
+
+
+def pack_name(blob_id: str) -> str:
+    """The file of a job pack in its job's spool directory."""
+    return f"pack-{quote(blob_id, safe='')}"
 
 
 def segment_url(node: str, path: str) -> str:

@@ -126,7 +126,8 @@ class Pool:
         except TimeoutError:
             limit = f"{self._config.task_timeout_s:.0f} s"
             raise WorkerLost(f"the task was still running after {limit}", "") from None
-        raise WorkerLost(await self._epitaph(process), process.log_tail())
+        log_tail = process.log_tail()  # before it is reaped and its log with it
+        raise WorkerLost(await self._epitaph(process), log_tail)
 
     async def _epitaph(self, process: Process) -> str:
         try:

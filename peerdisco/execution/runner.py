@@ -24,6 +24,7 @@ from peerdisco.execution.paths import (
     attempt_directory,
     job_directory,
     job_of,
+    pack_name,
     segment_url,
 )
 from peerdisco.execution.pool import NoSlot, Pool, WorkerLost
@@ -109,9 +110,10 @@ class Runner:
         self._stager = Stager(me, disk, rpc, blobs, config)
         self._running: dict[int, Running] = {}
         self._logs: OrderedDict[tuple[str, int], deque[str]] = OrderedDict()
-        self._packs: dict[str, _Pack] = {}
+        self._packs: dict[tuple[str, str], _Pack] = {}
         self._garbage: list[str] = []
         self._garbage_came = asyncio.Event()
+        self._removing = asyncio.Lock()
         self._ready = asyncio.Event()
         self._runs = 0
         rpc.serve_fetch(METHOD, SegmentServer(disk).answer)
@@ -162,11 +164,12 @@ class Runner:
         """Remove everything of a job. Attempts that still run leave nothing behind either."""
         for running in self._running.values():
             running.forgotten = running.forgotten or running.assignment.job == job
-        self._packs.pop(job, None)
-        for known in [known for known in self._logs if known[0] == job]:
-            del self._logs[known]
-        await self._disk.remove_tree(job_directory(SEGMENTS, job))
-        await self._disk.remove_tree(job_directory(SPOOL, job))
+        for pack in [pack for pack in self._packs if pack[0] == job]:
+            del self._packs[pack]
+        for attempt in [attempt for attempt in self._logs if attempt[0] == job]:
+            del self._logs[attempt]
+        for root in (SEGMENTS, SPOOL):
+            await self._remove(job_directory(root, job))
 
     async def _attempt(self, running: Running, spool: str, target: str) -> Outcome:
         assignment = running.assignment
@@ -240,12 +243,13 @@ class Runner:
         return msgspec.structs.replace(output, url=f"blob:{info.id}")
 
     async def _pack(self, assignment: Assignment) -> str:
-        pack = self._packs.setdefault(assignment.job, _Pack())
+        pack = self._packs.setdefault((assignment.job, assignment.pack), _Pack())
         async with pack.lock:
             if not pack.path or await self._disk.size(pack.path) is None:
                 directory = job_directory(SPOOL, assignment.job)
                 spool = Spool(self._disk, directory, self._config.spool_bytes_max)
-                pack.path = await self._stager.blob(assignment.pack, spool, "pack")
+                name = pack_name(assignment.pack)
+                pack.path = await self._stager.blob(assignment.pack, spool, name)
             return pack.path
 
     def _begin(self, number: int, assignment: Assignment) -> Running:
@@ -266,6 +270,11 @@ class Runner:
         self._garbage += directories
         self._garbage_came.set()
 
+    async def _remove(self, directory: str) -> None:
+        """One at a time: a removal that meets another in the same tree might give up."""
+        async with self._removing:
+            await self._disk.remove_tree(directory)
+
     async def _collect_garbage(self) -> None:
         while True:
             await self._garbage_came.wait()
@@ -273,6 +282,6 @@ class Runner:
             while self._garbage:
                 directory = self._garbage.pop()
                 try:
-                    await self._disk.remove_tree(directory)
+                    await self._remove(directory)
                 except OSError as error:  # only space is lost, until the next start
                     logger.warning(f"event=garbage_stays directory={directory} error={error}")
