@@ -235,11 +235,12 @@ def reaching_outside(module: Module) -> Offences:
     if not _in_simulator(module):
         return
     for node in ast.walk(module.tree):
-        names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
         for name in names:
             path = name.replace(".", "/")
             if name != "peerdisco" and any(

@@ -3,41 +3,52 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 
 import click
 
-from peerdisco_sim.report import summary
-from peerdisco_sim.scenario import play
+from peerdisco_sim.report import Report, summary
+from peerdisco_sim.scenario import Scenario, play
 from peerdisco_sim.scenarios import SCENARIOS
 
 
-@click.group()
-def simulate() -> None:
-    """Run whole clusters under seeded disasters."""
+def make_commands(scenarios: Mapping[str, Scenario]) -> click.Group:
+    """The commands for these scenarios; the first is played unless another is named."""
+    names = list(scenarios)
+
+    @click.group()
+    def simulate() -> None:
+        """Run whole clusters under seeded disasters."""
+
+    @simulate.command()
+    @click.option("--scenario", type=click.Choice(names), default=names[0], show_default=True)
+    @click.option("--seed", type=int, default=1, show_default=True, help="The first seed.")
+    @click.option("--seeds", type=click.IntRange(min=1), default=1, help="How many, counting up.")
+    @click.option("--nodes", type=click.IntRange(min=1), default=None, help="Size of the cluster.")
+    @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
+    def run(scenario: str, seed: int, seeds: int, nodes: int | None, as_json: bool) -> None:
+        """Play a scenario; the exit status is 1 when any seed failed."""
+        reports = []
+        for number in range(seed, seed + seeds):
+            reports.append(play(scenarios[scenario], number, nodes))
+            _show(reports[-1], as_json)
+        if as_json:
+            click.echo(summary(reports))
+        if any(report.failures for report in reports):
+            sys.exit(1)
+
+    @simulate.command("scenarios")
+    def list_scenarios() -> None:
+        """List the scenarios."""
+        for scenario in scenarios.values():
+            click.echo(f"{scenario.name}  {scenario.summary} ({scenario.nodes} nodes)")
+
+    return simulate
 
 
-@simulate.command()
-@click.option("--scenario", type=click.Choice(sorted(SCENARIOS)), default="echo", show_default=True)
-@click.option("--seed", type=int, default=1, show_default=True, help="The first seed.")
-@click.option("--seeds", type=click.IntRange(min=1), default=1, help="How many, counting up.")
-@click.option("--nodes", type=click.IntRange(min=1), default=None, help="Size of the cluster.")
-@click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
-def run(scenario: str, seed: int, seeds: int, nodes: int | None, as_json: bool) -> None:
-    """Play a scenario; the exit status is 1 when any seed failed."""
-    reports = []
-    for number in range(seed, seed + seeds):
-        report = play(SCENARIOS[scenario], number, nodes)
-        reports.append(report)
-        if report.failures or not as_json:
-            click.echo(report.text())
-    if as_json:
-        click.echo(summary(reports))
-    if any(report.failures for report in reports):
-        sys.exit(1)
+def _show(report: Report, only_failures: bool) -> None:
+    if report.failures or not only_failures:
+        click.echo(report.text())
 
 
-@simulate.command()
-def scenarios() -> None:
-    """List the scenarios."""
-    for scenario in SCENARIOS.values():
-        click.echo(f"{scenario.name}  {scenario.summary} ({scenario.nodes} nodes)")
+simulate = make_commands(SCENARIOS)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
 
 from peerdisco_sim.failures import Failure
+from peerdisco_sim.version import code_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +43,9 @@ class Report:
     @property
     def replay(self) -> str:
         """The command that repeats this run; it holds for this code and this Python only."""
-        python = f"{sys.version_info.major}.{sys.version_info.minor}"
         return (
             f"peerdisco simulate run --scenario {self.scenario} --nodes {self.nodes} "
-            f"--seed {self.seed}  # peerdisco {metadata.version('peerdisco')}, Python {python}"
+            f"--seed {self.seed}  # {code_version()}"
         )
 
     def text(self) -> str:

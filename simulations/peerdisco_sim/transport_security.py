@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from peerdisco.security.secrets import ClusterSecret, node_id_of_private
 
@@ -33,6 +33,9 @@ class PlaintextSecurity:
     def client_context(self) -> ssl.SSLContext | None:
         """None: plaintext."""
         return None
+
+    def browser_context(self, hosts: Sequence[str]) -> ssl.SSLContext | None:
+        """None: plaintext."""
 
     def request_headers(self) -> Mapping[str, str]:
         """The caller's node id and its proof."""

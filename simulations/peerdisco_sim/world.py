@@ -76,6 +76,7 @@ class World:
         self.failures: list[Failure] = []
         self.steps = 0
         self.closing = False
+        self.steps_per_instant_max = _STEPS_PER_INSTANT_MAX
         self.graveyard: list[object] = []
         self.network = Network(self, conditions)
         self._heap: list[Event] = []
@@ -279,8 +280,8 @@ class World:
     def _housekeep(self) -> None:
         """Collect garbage at fixed steps, so that finalizers run at the same place every time."""
         gc.collect(2 if self.steps % _COLLECT_ALL_STEPS < _COLLECT_YOUNG_STEPS else 1)
-        if self.steps - self._instant_steps > _STEPS_PER_INSTANT_MAX:
-            self.fail("livelock", f"more than {_STEPS_PER_INSTANT_MAX} steps at one instant")
+        if self.steps - self._instant_steps > self.steps_per_instant_max:
+            self.fail("livelock", f"over {self.steps_per_instant_max} steps at one instant")
         self._flush_order()
 
     def _flush_order(self) -> None:
@@ -303,7 +304,6 @@ class World:
     def _take_over_collection(self) -> None:
         if self._collector_was_on is None:
             self._collector_was_on = gc.isenabled()
-            gc.collect()
             gc.disable()
             self._ambient.look_around()  # before freezing, which hides objects from it
             gc.freeze()
@@ -319,6 +319,7 @@ class World:
         self._heap.clear()
         self.graveyard.clear()
         if self._collector_was_on is not None:
+            gc.collect()  # while the rest of the process is still frozen: only what the world left
             gc.unfreeze()
             if self._collector_was_on:
                 gc.enable()

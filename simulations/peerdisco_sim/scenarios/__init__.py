@@ -10,5 +10,6 @@ from collections.abc import Mapping
 
 from peerdisco_sim.scenario import Scenario
 from peerdisco_sim.scenarios.echo import ECHO
+from peerdisco_sim.scenarios.mapreduce import MAPREDUCE
 
-SCENARIOS: Mapping[str, Scenario] = {scenario.name: scenario for scenario in (ECHO,)}
+SCENARIOS: Mapping[str, Scenario] = {scenario.name: scenario for scenario in (ECHO, MAPREDUCE)}
