@@ -91,7 +91,8 @@ class Asker:
         self, method: str, question: Callable[[], bytes], route: Route, call_s: float
     ) -> bytes | None:
         """One try at everybody that may lead."""
-        targets = route.targets()
+        alive = self._ports.members.alive()
+        targets = sorted(route.targets(), key=lambda node: node not in alive)
         hops = 0
         while targets:
             target = targets.pop(0)

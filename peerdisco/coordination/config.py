@@ -28,6 +28,7 @@ class CoordinationConfig:
         submit_timeout_s: All of a submission.
         ask_timeout_s: Finding and asking a coordinator.
         status_wait_max_s: The longest a call for status may wait for news.
+        status_pace_s: How long changes gather before such a call is answered, unless it is the end.
         settle_s: How long a call waits on a voter for an election to end.
         pause_min_s: First pause between two rounds of looking for a coordinator; doubles.
         pause_max_s: The longest such pause.
@@ -55,6 +56,7 @@ class CoordinationConfig:
     submit_timeout_s: float = 20.0
     ask_timeout_s: float = 10.0
     status_wait_max_s: float = 30.0
+    status_pace_s: float = 0.1
     settle_s: float = 1.0
     pause_min_s: float = 0.05
     pause_max_s: float = 1.0

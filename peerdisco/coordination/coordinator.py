@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from peerdisco.coordination.archive import Archive
@@ -112,15 +113,23 @@ class Coordinator:
 
         Raises Deposed.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + min(timeout_s, self._config.status_wait_max_s)
-        while self._replica.state.version <= since and not self._over.is_set():
-            remaining = deadline - loop.time()
-            if remaining <= 0 or not await self._changed.wait(remaining):
-                break
+        timeout_s = min(timeout_s, self._config.status_wait_max_s)
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        await self._until(lambda: self._replica.state.version > since, deadline)
+        # Let changes gather, so that a large job does not describe itself at every commit.
+        pace = asyncio.get_running_loop().time() + self._config.status_pace_s
+        await self._until(lambda: self._replica.state.ended, min(pace, deadline))
         if self._over.is_set() and not self._replica.state.ended:
             raise Deposed
         return self.view()
+
+    async def _until(self, condition: Callable[[], bool], deadline: float) -> None:
+        """Return when the condition on the replica holds, at the deadline, or when deposed."""
+        loop = asyncio.get_running_loop()
+        while not condition() and not self._over.is_set():
+            remaining = deadline - loop.time()
+            if remaining <= 0 or not await self._changed.wait(remaining):
+                return
 
     def view(self) -> JobStatus:
         """The committed status now."""
@@ -193,10 +202,13 @@ class Coordinator:
         return self._closed
 
     async def _turn(self, core: CoordinatorCore, spawn: Spawn) -> float | None:
-        """Decide, commit, answer, offer. When the next turn is due; FAILED if a commit failed."""
+        """Decide, offer, commit, answer. When the next turn is due; FAILED if a commit failed."""
         commits, self._commits = self._commits, []
         now = asyncio.get_running_loop().time()
         turn = core.turn(self._ports.members.alive(), now, self._ports.wall_time())
+        for node in turn.offers:
+            # Before the commit: who answers an offer is served by the turn after it anyway.
+            spawn(self._offer(node, core.submitted_at))
         if turn.facts:
             entry = command(turn.facts)
             try:
@@ -209,8 +221,6 @@ class Coordinator:
             _settle(committed)
         for answer in turn.answers:
             self._answer(answer)
-        for node in turn.offers:
-            spawn(self._offer(node))
         return turn.again_at
 
     async def _wait(self, until: float | None) -> None:
@@ -256,9 +266,8 @@ class Coordinator:
         self._commits.clear()
         self._asking.clear()
 
-    async def _offer(self, node: str) -> None:
-        state = self._replica.state
-        offer = Offer(self._job, self._ports.me, self._group.voters, state.submitted_at)
+    async def _offer(self, node: str, submitted: float) -> None:
+        offer = Offer(self._job, self._ports.me, self._group.voters, submitted)
         timeout = self._config.call_timeout_s
         try:
             await self._ports.rpc.call(node, "job/offer", encode(offer), timeout=timeout)

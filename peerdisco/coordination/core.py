@@ -131,6 +131,11 @@ class CoordinatorCore:
         return self._draft.spec is not None
 
     @property
+    def submitted_at(self) -> float:
+        """Wall time of that."""
+        return self._draft.submitted_at
+
+    @property
     def wants_inputs(self) -> JobSpec | None:
         """The spec whose inputs are to be resolved, if that is still to be done."""
         draft = self._draft
@@ -163,7 +168,8 @@ class CoordinatorCore:
         if peer.session == request.session and request.number <= peer.number:
             return False
         peer.session, peer.number, peer.heard_at = request.session, request.number, now
-        peer.hungry = 0
+        if request.slots:
+            peer.hungry = 0
         self._exchanges = [item for item in self._exchanges if item[0] != node]
         self._exchanges.append((node, request))
         return True

@@ -282,7 +282,7 @@ class Directory:
             method,
             lambda: request,
             route,
-            patience_s=self._config.ask_timeout_s,
+            patience_s=wait_s + self._config.ask_timeout_s,
             call_s=wait_s + self._config.commit_timeout_s,
         )
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from peerdisco.coordination.messages import JobPointer, PointerState
 from peerdisco.coordination.ports import Registers
-from peerdisco.messages import decode, encode
+from peerdisco.messages import BadMessage, decode, encode
 
 PREFIX = "job/"
 """Of register keys and of group names."""
@@ -20,19 +20,19 @@ CHANGES_MAX = 10
 
 
 class JobPointers:
-    """Reads and changes job pointers. Failures are those of the registers."""
+    """Reads and changes job pointers. Failures are those of the registers, and OSError."""
 
     def __init__(self, registers: Registers) -> None:
         self._registers = registers
 
     async def create(self, job: str, pointer: JobPointer) -> JobPointer:
         """Create a pointer if the job has none; returns the one that stands."""
-        return decode(await self._registers.create(PREFIX + job, encode(pointer)), JobPointer)
+        return _decoded(await self._registers.create(PREFIX + job, encode(pointer)))
 
     async def read(self, job: str) -> JobPointer | None:
         """The pointer of a job, or None."""
         register = await self._registers.read(PREFIX + job)
-        return None if register is None else decode(register.value, JobPointer)
+        return None if register is None else _decoded(register.value)
 
     async def move(self, job: str, voters: tuple[str, ...]) -> bool:
         """Say who the voters are about to be; False when the job is over."""
@@ -59,7 +59,7 @@ class JobPointers:
             register = await self._registers.read(PREFIX + job)
             if register is None:
                 return False
-            old = decode(register.value, JobPointer)
+            old = _decoded(register.value)
             new = change(old)
             if new is None:
                 return False
@@ -68,3 +68,10 @@ class JobPointers:
             ):
                 return True
         raise TimeoutError(f"the pointer of {job!r} changes all the time")
+
+
+def _decoded(value: bytes) -> JobPointer:
+    try:
+        return decode(value, JobPointer)
+    except BadMessage as error:
+        raise OSError(f"a job's register holds no pointer: {error}") from None

@@ -3,7 +3,7 @@
 Binding is late: nothing is planned ahead, a node with a free slot gets the best task of that
 moment. In this order:
 
-1. a ready task whose inputs lie on the node;
+1. a ready task whose inputs lie on the node, or on no node;
 2. a ready task that has waited for a local node for `locality_delay_s`, or has none alive;
 3. when nothing at all is ready, a backup of an attempt that is much slower than its stage.
 
@@ -44,7 +44,7 @@ class SchedulerConfig:
     retry_pause_max_s: float = 8.0
     backup_after_s: float = 2.0
     backup_factor: float = 2.0
-    scan_max: int = 512
+    scan_max: int = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Scheduler:
                 due = self._due(state.task(key), wait, node, alive)
                 if due > now:
                     again.append(due)
-                elif node in wait.local:
+                elif node in wait.local or not wait.local:
                     return Choice(key)
                 elif fallback is None:
                     fallback = key

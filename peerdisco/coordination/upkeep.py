@@ -16,7 +16,7 @@ from peerdisco.coordination.config import CoordinationConfig
 from peerdisco.coordination.messages import Form, Reply, ReplyCode
 from peerdisco.coordination.pointers import JobPointers
 from peerdisco.coordination.ports import Group, Ports
-from peerdisco.messages import decode, encode
+from peerdisco.messages import BadMessage, decode, encode
 
 logger = logging.getLogger(__name__)
 
@@ -106,4 +106,7 @@ class VoterUpkeep:
         request = encode(Form(self._job, (), campaign=False))
         timeout = self._config.call_timeout_s
         answer = await self._ports.rpc.call(node, "job/form", request, timeout=timeout)
-        return decode(answer, Reply).code is ReplyCode.OK
+        try:
+            return decode(answer, Reply).code is ReplyCode.OK
+        except BadMessage:
+            return False
