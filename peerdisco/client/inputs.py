@@ -20,6 +20,9 @@ from peerdisco.client.upload import upload
 Input = str | Path | Sequence[str]
 """One input: a name or URL, or the URLs of its replicas."""
 
+Found = Path | tuple[str, ...]
+"""A file of this machine, or the URLs of an input elsewhere."""
+
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
@@ -29,28 +32,33 @@ class Resolved:
     temporary_tag: str = ""
 
 
-def resolve_inputs(cluster: Cluster, job: str, inputs: Iterable[Input], *, split: bool) -> Resolved:
-    """Push what is here and name what is there.
+def find_inputs(cluster: Cluster, inputs: Iterable[Input]) -> list[Found]:
+    """Where each input is; nothing is pushed yet. Raises BadInput."""
+    return [_find(cluster, entry) for entry in _as_list(inputs)]
+
+
+def push_inputs(cluster: Cluster, job: str, found: Sequence[Found], *, split: bool) -> Resolved:
+    """Push what is on this machine, in the order of the inputs, under a tag of the job.
 
     With `split` files are cut on line ends, one task for each chunk; without, a reader of the
-    user's own gets them whole. Raises BadInput before anything is pushed.
+    user's own gets them whole.
     """
-    entries = [_classify(cluster, entry) for entry in _as_list(inputs)]
-    paths = [entry for entry in entries if isinstance(entry, Path)]
-    if not paths:
-        return Resolved(tuple(entry for entry in entries if not isinstance(entry, Path)))
-    size = _chunk_size(cluster, paths) if split else 0
+    paths = [entry for entry in found if isinstance(entry, Path)]
+    size = _chunk_size(cluster, paths) if split and paths else 0
     resolved: list[tuple[str, ...]] = []
-    for entry in entries:
+    pushed: list[tuple[str, ...]] = []
+    for entry in found:
         if isinstance(entry, Path):
             pieces = cut(entry, size) if split else [whole(entry)]
-            resolved += [(blob.url,) for blob in upload(cluster, pieces)]
+            blobs = [(blob.url,) for blob in upload(cluster, pieces)]
+            pushed += blobs
+            resolved += blobs
         else:
             resolved.append(entry)
-    tag = input_tag(job)
-    pushed = [urls for urls in resolved if urls[0].startswith("blob:")]
-    cluster.append(tag, pushed)
-    return Resolved(tuple(resolved), tag)
+    if not paths:
+        return Resolved(tuple(resolved))
+    cluster.append(input_tag(job), pushed)
+    return Resolved(tuple(resolved), input_tag(job))
 
 
 def _as_list(inputs: Iterable[Input]) -> list[Input]:
@@ -62,7 +70,7 @@ def _as_list(inputs: Iterable[Input]) -> list[Input]:
         raise BadInput(f"input is a list of names or URLs, not {inputs!r}") from None
 
 
-def _classify(cluster: Cluster, entry: Input) -> Path | tuple[str, ...]:
+def _find(cluster: Cluster, entry: Input) -> Found:
     """A file of this machine, or the URLs of an input elsewhere."""
     if isinstance(entry, Path):
         return _local_file(entry)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, Self
 
 import msgspec
 
 from peerdisco.client.cluster import Cluster
 from peerdisco.client.errors import BadJob, JobError, TimedOut
-from peerdisco.client.inputs import Input, resolve_inputs
+from peerdisco.client.inputs import Input, find_inputs, push_inputs
 from peerdisco.client.names import owner, unique_job_name
 from peerdisco.client.progress import Show, display
 from peerdisco.client.resolve import Peer, connect
@@ -221,14 +222,18 @@ def _pack(cluster: Cluster, name: str, arguments: dict[str, Any]) -> bytes:
         submitted_at=time.time_ns() / 1e9,
         save_results=bool(arguments["save_results"] or arguments["save"]),
     )
+    found = find_inputs(cluster, arguments["input"])
     try:
-        jobpack.build(spec, functions)
+        if any(isinstance(entry, Path) for entry in found):
+            jobpack.build(spec, functions)
+        split = arguments["map_reader"] is None and arguments["map"] is not None
+        pushed = push_inputs(cluster, name, found, split=split)
+        spec = msgspec.structs.replace(
+            spec, inputs=pushed.inputs, temporary_tag=pushed.temporary_tag
+        )
+        return jobpack.build(spec, functions)
     except jobpack.Unpicklable as error:
         raise BadJob(str(error)) from error
-    split = arguments["map_reader"] is None and arguments["map"] is not None
-    found = resolve_inputs(cluster, name, arguments["input"], split=split)
-    spec = msgspec.structs.replace(spec, inputs=found.inputs, temporary_tag=found.temporary_tag)
-    return jobpack.build(spec, functions)
 
 
 def pipeline(arguments: dict[str, Any]) -> tuple[Stage, ...]:

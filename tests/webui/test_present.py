@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peerdisco_webui.messages import JobState, JobSummary, StageView
+from peerdisco_webui.messages import ErrorView, JobState, JobSummary, StageView
 from peerdisco_webui.present import (
     BAR_WIDTH,
     UNKNOWN,
@@ -15,6 +15,7 @@ from peerdisco_webui.present import (
     lasted,
     moment,
     percent,
+    place,
     size,
     span,
     tally,
@@ -90,6 +91,13 @@ def test_tallies() -> None:
     stages = [StageView(name="map", done=7, running=4, pending=5, failed=1), StageView(name="r")]
     assert tally(stages) == "7 of 16 tasks done, 4 running, 1 failed attempt"
     assert tally([]) == "no tasks yet"
+
+
+def test_the_place_of_an_error_is_told_as_far_as_it_is_known() -> None:
+    full = ErrorView(kind="user", message="m", stage="map", task=17, node="grace", record=3)
+    assert place(full) == "map task 17 on grace at record 3"
+    assert place(ErrorView(kind="input", message="m", input="blob:x")) == "in an input"
+    assert place(ErrorView(kind="node", message="m")) == ""
 
 
 def test_percentages_of_nothing_are_nothing() -> None:

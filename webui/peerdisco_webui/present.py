@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from peerdisco_webui.messages import JobState, JobSummary, MemberState, StageView
+from peerdisco_webui.messages import ErrorView, JobState, JobSummary, MemberState, StageView
 
 UNKNOWN = "\N{EN DASH}"
 BAR_WIDTH = 1000
@@ -124,6 +124,18 @@ def tally(stages: StageView | Iterable[StageView]) -> str:
     return ", ".join(words)
 
 
+def place(error: ErrorView) -> str:
+    """Where a task failed: `map task 17 on grace at record 48213`, as far as it is known."""
+    words = [f"{error.stage} task {error.task}"] if error.stage else []
+    if error.node:
+        words.append(f"on {error.node}")
+    if error.record >= 0:
+        words.append(f"at record {error.record}")
+    elif error.input:
+        words.append("in an input")
+    return " ".join(words)
+
+
 def percent(part: int, whole: int) -> int:
     """A share in whole percent, 0 when nothing is known."""
     return max(0, min(100, round(100 * part / whole))) if whole > 0 else 0
@@ -139,4 +151,5 @@ FILTERS: dict[str, Callable[..., object]] = {
     "bar": bar,
     "tally": tally,
     "percent": percent,
+    "place": place,
 }
