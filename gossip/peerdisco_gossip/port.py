@@ -27,6 +27,7 @@ What this file does not do: authenticate (see `seal.py`) or retry. A full buffer
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections import OrderedDict
 from collections.abc import Callable
@@ -102,7 +103,9 @@ async def open_aioudp_port(host: str, port: int, on_datagram: OnDatagram) -> Por
             await opened.open(host, port or await _free_port(host))
         except BaseException as error:
             await opened.aclose()
-            if not tries or not isinstance(error, OSError):
+            # Somebody else may have taken the port that was free a moment ago.
+            is_taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+            if not tries or not is_taken:
                 raise
         else:
             return opened

@@ -89,6 +89,23 @@ def test_a_local_node_that_stands_still_for_a_second_is_not_declared_dead(
     assert world.is_converged()
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_nobody_dies_on_a_busy_machine_where_nodes_keep_standing_still(
+    make_world: MakeWorld, seed: int
+) -> None:
+    """Up to a second each time, several at once, one packet in a hundred lost."""
+    world = make_world(LOCAL, seed, loss=0.01)
+    names = letters(5)
+    world.cluster(names)
+    world.run(3.0)
+    for _ in range(60):
+        name = world.rng.choice(names)
+        if world.nodes[name].busy_until <= world.now:
+            world.stall(name, world.rng.uniform(0.2, 1.0))
+        world.run(world.rng.uniform(0.1, 1.0))
+    assert world.seen(MemberState.DEAD) == []
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_a_node_that_stood_still_does_not_accuse_the_others(
     make_world: MakeWorld, seed: int
