@@ -15,7 +15,7 @@ COMMANDS = {
     "job": ("peerdisco.cli.job:job", "Submit, watch and end jobs."),
     "ddfs": ("peerdisco.cli.ddfs:ddfs", "Put files into the cluster and get them out."),
     "token": ("peerdisco.cli.cluster:token", "Let machines and programs in."),
-    "demo": ("peerdisco.demo:demo", "Three nodes, one job, one of the nodes killed."),
+    "demo": ("peerdisco.cli.demo:demo", "Three nodes, one job, one of the nodes killed."),
     "version": ("peerdisco.cli.cluster:version", "The version of this program."),
 }
 
