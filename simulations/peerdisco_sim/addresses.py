@@ -30,6 +30,9 @@ def node_ip(number: int) -> str:
 
 def resolve(world: World, host: Any) -> str:
     """The IPv4 address of a host; raises socket.gaierror as a resolver would."""
+    if host in world.network.hosts:  # by far the most frequent: it is an address already
+        known: str = host
+        return known
     name = host.decode() if isinstance(host, bytes) else host
     if name in (None, "", ANY, "::"):
         return ANY

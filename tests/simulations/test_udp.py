@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import Any
 
 import pytest
@@ -74,9 +75,8 @@ def test_loss_duplication_and_reordering_happen_as_often_as_asked(
 ) -> None:
     world.network.conditions = Conditions(0.001, 0.001, loss=0.2, duplicate=0.1, reorder=0.1)
     for number in range(2000):
-        stage.say(number, number + 1)
-        world.run_for(0.002)
-    world.run_for(1)
+        world.after(0.002 * number, functools.partial(stage.say, number, number + 1))
+    world.run_for(10)
     distinct = sorted(set(stage.numbers))
     assert len(distinct) == pytest.approx(1600, rel=0.05)
     assert len(stage.numbers) - len(distinct) == pytest.approx(160, rel=0.3)
