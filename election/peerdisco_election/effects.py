@@ -119,14 +119,6 @@ class LeaderChanged:
 
 
 Effect = (
-    Persist
-    | Send
-    | Proposed
-    | Apply
-    | Restore
-    | ReadReady
-    | ReadFailed
-    | Changed
-    | LeaderChanged
+    Persist | Send | Proposed | Apply | Restore | ReadReady | ReadFailed | Changed | LeaderChanged
 )
 """Anything that a core may ask for."""
