@@ -20,6 +20,7 @@ import heapq
 import itertools
 import struct
 import sys
+import warnings
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -319,7 +320,10 @@ class World:
         self._heap.clear()
         self.graveyard.clear()
         if self._collector_was_on is not None:
-            gc.collect()  # while the rest of the process is still frozen: only what the world left
+            with warnings.catch_warnings():
+                # A process that was killed between making a coroutine and starting it is no bug.
+                warnings.filterwarnings("ignore", "coroutine .* was never awaited")
+                gc.collect()  # while everything else is still frozen: only what the world left
             gc.unfreeze()
             if self._collector_was_on:
                 gc.enable()
