@@ -58,10 +58,18 @@ def list_jobs(prefix: str, limit: int, cluster: Cluster, output: Output) -> None
 
     jobs = cluster.jobs(prefix=prefix, limit=limit).jobs
     rows = [
-        (item.name, item.state.value, moment(item.submitted_at), item.owner, tally(item.stages))
+        (
+            item.name,
+            item.state.value,
+            moment(item.submitted_at),
+            item.owner,
+            item.coordinator,
+            tally(item.stages) if item.stages else "",
+        )
         for item in jobs
     ]
-    output.table(("Job", "State", "Submitted (UTC)", "Owner", "Tasks"), rows, jobs)
+    headers = ("Job", "State", "Submitted (UTC)", "Owner", "Coordinator", "Tasks")
+    output.table(headers, rows, jobs)
 
 
 @job.command()

@@ -41,11 +41,11 @@ class JobError(PeerdiscoError):
 
 
 def _circumstances(error: ErrorView) -> list[str]:
-    where = f"{error.stage} task {error.task}" if error.stage else ""
+    where = [f"in {error.stage} task {error.task}"] if error.stage else []
     if error.node:
-        where += f"{' ' if where else ''}on node {error.node}"
+        where.append(f"on node {error.node}")
     record = f"record {error.record} of " if error.record >= 0 else ""
-    lines = [f"  in {where}"] if where else []
+    lines = ["  " + " ".join(where)] if where else []
     if error.input or record:
         lines.append(f"  at {record}{error.input or 'its input'}")
     return lines

@@ -161,6 +161,8 @@ class FakeJobs:
         self.packs: dict[str, bytes] = {}
         self.submissions = 0
         self.runs_jobs = True
+        self.left_out: tuple[str, ...] = ()
+        self.asked = 0
         self._changed = asyncio.Event()
 
     def change(self, name: str, **changes: Any) -> None:
@@ -197,7 +199,7 @@ class FakeJobs:
         start = names.index(after) + 1 if after else 0
         page = names[start : start + limit]
         more = page[-1] if len(names) > start + limit else ""
-        fields = JobSummary.__struct_fields__
+        fields = [field for field in JobSummary.__struct_fields__ if field not in self.left_out]
         summaries = [
             JobSummary(**{field: getattr(self.jobs[name], field) for field in fields})
             for name in page
@@ -205,6 +207,7 @@ class FakeJobs:
         return JobPage(jobs=tuple(summaries), next=more)
 
     async def status(self, name: str) -> JobView:
+        self.asked += 1
         if name not in self.jobs:
             raise NotFound(f"there is no job {name}")
         return self.jobs[name]

@@ -136,6 +136,21 @@ async def test_an_unchanged_page_is_not_sent_again(web: aiohttp.ClientSession) -
         assert await response.read() == b""
 
 
+async def test_stages_that_a_list_leaves_out_are_asked_for_once_a_job_ended(
+    web: aiohttp.ClientSession, backend: Backend
+) -> None:
+    stages = (StageView(name="map", done=3, pending=1),)
+    for state in (JobState.READY, JobState.ACTIVE):
+        name = f"job-{state.value}"
+        backend.jobs.jobs[name] = JobView(name=name, owner="", state=state, stages=stages)
+    backend.jobs.left_out = ("stages",)
+    for _ in range(3):
+        async with web.get("/jobs") as response:
+            html = await response.text()
+        assert html.count("3 of 4 tasks done") == 2 * 2
+    assert backend.jobs.asked == 1 + 3
+
+
 async def test_the_data_page_shows_sizes_and_pages(
     web: aiohttp.ClientSession, backend: Backend
 ) -> None:

@@ -16,6 +16,7 @@ from peerdisco_webui.assets import Assets
 from peerdisco_webui.errors import ApiError, NotFound
 from peerdisco_webui.messages import JobState
 from peerdisco_webui.ports import Views
+from peerdisco_webui.progress import Progress
 from peerdisco_webui.sizes import Sizes
 
 JOBS_ON_FRONT = 12
@@ -50,11 +51,13 @@ class Pages:
         self._wall_time = wall_time
         self._assets = Assets()
         self._sizes = Sizes(views.files)
+        self._progress = Progress(views.jobs)
 
     async def cluster(self, request: web.Request) -> web.Response:
         """Verdict, members, newest jobs."""
-        jobs = await self._views.jobs.list(prefix="", after="", limit=JOBS_ON_FRONT)
-        return self._page(request, "cluster.html", jobs=jobs.jobs, more=bool(jobs.next))
+        page = await self._views.jobs.list(prefix="", after="", limit=JOBS_ON_FRONT)
+        jobs = await self._progress.of(page.jobs)
+        return self._page(request, "cluster.html", jobs=jobs, more=bool(page.next))
 
     async def jobs(self, request: web.Request) -> web.Response:
         """All jobs, newest first, filtered by the beginning of the name."""
@@ -62,7 +65,8 @@ class Pages:
         page = await self._views.jobs.list(
             prefix=prefix, after=request.query.get("after", ""), limit=JOBS_PER_PAGE
         )
-        return self._page(request, "jobs.html", jobs=page.jobs, next=page.next, prefix=prefix)
+        jobs = await self._progress.of(page.jobs)
+        return self._page(request, "jobs.html", jobs=jobs, next=page.next, prefix=prefix)
 
     async def job(self, request: web.Request) -> web.Response:
         """One job: stages, attempts, error, results, events."""
