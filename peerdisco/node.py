@@ -125,15 +125,7 @@ class Node:
         self._security = machine.transport_security(identity.secret.raw, identity.private_key)
 
         self.peers = Peers(me, self._security, self._address_of, self._on_frame, self._on_link_lost)
-        self.membership = Membership(
-            me,
-            generation,
-            config.advertise,
-            datagrams,
-            self._exchange,
-            GossipConfig.local() if config.local else GossipConfig(),
-            machine.rng("gossip"),
-        )
+        self.membership = self._make_membership(datagrams)
         self.peers.serve(EXCHANGE, self.membership.answer_exchange)
         self.membership.subscribe(self._on_member)
         self.reachability = Reachability(datagrams)
@@ -147,18 +139,7 @@ class Node:
             machine.rng("election"),
             generation=generation,
         )
-        self.storage = Storage(
-            me,
-            log=log,
-            index=index,
-            disk=machine.disk,
-            rpc=self.peers,
-            datagrams=datagrams,
-            members=_Members(self.membership),
-            rng=machine.rng("storage"),
-            entropy=machine.entropy,
-            wall_time=machine.wall_time,
-        )
+        self.storage = self._make_storage(log, index, datagrams)
         self.layout_group = LayoutGroup(
             StorageNode(me, config.zone, config.capacity),
             config.stores,
@@ -170,43 +151,74 @@ class Node:
         )
         self.entrance = Entrance(machine.disk, self.membership, self.reachability)
 
-        self.runner = Runner(
-            me,
+        self.runner = self._make_runner()
+        self.coordination = Coordination(self._coordination_ports())
+        self.views = self._make_views()
+
+    def _make_membership(self, datagrams: Datagrams) -> Membership:
+        return Membership(
+            self.identity.node_id,
+            self.identity.generation,
+            self.config.advertise,
+            datagrams,
+            self._exchange,
+            GossipConfig.local() if self.config.local else GossipConfig(),
+            self._machine.rng("gossip"),
+        )
+
+    def _make_storage(self, log: Store, index: Store, datagrams: Datagrams) -> Storage:
+        return Storage(
+            self.identity.node_id,
+            log=log,
+            index=index,
+            disk=self._machine.disk,
+            rpc=self.peers,
+            datagrams=datagrams,
+            members=_Members(self.membership),
+            rng=self._machine.rng("storage"),
+            entropy=self._machine.entropy,
+            wall_time=self._machine.wall_time,
+        )
+
+    def _make_runner(self) -> Runner:
+        config = self.config
+        return Runner(
+            self.identity.node_id,
             config.name,
-            machine.disk,
-            machine.processes,
+            self._machine.disk,
+            self._machine.processes,
             self.storage.blobs,
             self.peers,
             ExecutionConfig(slots=config.slots, memory_bytes_max=config.task_memory_bytes),
         )
-        self.coordination = Coordination(
-            Ports(
-                me=me,
-                rpc=self.peers,
-                members=self.membership,
-                groups=self.groups,
-                registers=self.storage.registers,
-                blobs=self.storage.blobs,
-                tags=self.storage.tags,
-                execution=self.runner,
-                failures=Failures(election=(RaftError, OSError), storage=(StorageError, OSError)),
-                wall_time=machine.wall_time,
-                rng=machine.rng("coordination"),
-                read_spec=lambda pack: parse(pack).spec,
-            )
+
+    def _coordination_ports(self) -> Ports:
+        return Ports(
+            me=self.identity.node_id,
+            rpc=self.peers,
+            members=self.membership,
+            groups=self.groups,
+            registers=self.storage.registers,
+            blobs=self.storage.blobs,
+            tags=self.storage.tags,
+            execution=self.runner,
+            failures=Failures(election=(RaftError, OSError), storage=(StorageError, OSError)),
+            wall_time=self._machine.wall_time,
+            rng=self._machine.rng("coordination"),
+            read_spec=lambda pack: parse(pack).spec,
         )
-        self.views = Views(
-            ClusterViews(
-                identity,
-                config,
-                self.membership.members,
-                lambda: self.storage.layout,
-                self.join_command,
-                self.client_string,
-            ),
-            JobViews(self.coordination.directory, self._name_of),
-            FileViews(self.storage),
+
+    def _make_views(self) -> Views:
+        cluster = ClusterViews(
+            self.identity,
+            self.config,
+            self.membership.members,
+            lambda: self.storage.layout,
+            self.join_command,
+            self.client_string,
         )
+        jobs = JobViews(self.coordination.directory, self._name_of)
+        return Views(cluster, jobs, FileViews(self.storage))
 
     async def run(self, on_ready: Callable[[Node], None]) -> None:
         """Start everything in the order in which it depends on each other, and keep it running."""
