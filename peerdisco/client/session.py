@@ -38,6 +38,7 @@ PATIENCE_S = 30.0
 """How long a cluster that did answer is tried, over all its nodes."""
 PAUSE_FIRST_S, PAUSE_MAX_S = 0.05, 1.0
 LEARN_AGAIN_S = 30.0
+LEARN_TIMEOUT_S = 5.0
 PEERS_MAX = 64
 IDLE_CONNECTIONS_MAX = 8
 CLUSTER_HEADER = "X-Peerdisco-Cluster"
@@ -101,7 +102,12 @@ class Session:
             method, path, query=query, body=content, timeout_s=timeout_s, json=value is not None
         ) as response:
             data = response.read()
-        return msgspec.json.decode(data, type=answer) if data else msgspec.convert({}, answer)
+        try:
+            return msgspec.json.decode(data, type=answer)
+        except msgspec.MsgspecError as error:
+            raise Refused(
+                response.status, f"the node's answer is not understood; is it newer? ({error})"
+            ) from error
 
     def command(self, method: str, path: str) -> None:
         """One request without content either way. Raises like `call`."""
@@ -245,14 +251,19 @@ class Session:
         self._learn(address)
 
     def _learn(self, address: Address) -> None:
-        request = _Request("GET", "/api/v1/members", b"", self._plain_headers(), 5.0)
+        """Ask for the members; when that fails, the next answer is another chance."""
+        request = _Request("GET", "/api/v1/members", b"", self._plain_headers(), LEARN_TIMEOUT_S)
         try:
             connection, response = self._attempt(address, request)
-            data = response.read()
         except NETWORK_ERRORS:
             return
-        if response.status == 200:
-            self._adopt(address, msgspec.json.decode(data, type=MemberList))
+        try:
+            data = response.read()
+            if response.status == 200:
+                self._adopt(address, msgspec.json.decode(data, type=MemberList))
+        except (*NETWORK_ERRORS, msgspec.MsgspecError):
+            connection.close()
+            return
         self._give_back(connection)
 
     def _adopt(self, address: Address, answer: MemberList) -> None:
