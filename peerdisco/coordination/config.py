@@ -59,7 +59,7 @@ class CoordinationConfig:
     status_pace_s: float = 0.1
     settle_s: float = 1.0
     pause_min_s: float = 0.05
-    pause_max_s: float = 1.0
+    pause_max_s: float = 0.5
     offer_interval_s: float = 1.0
     silence_s: float = 3.0
     keepalive_s: float = 2.0

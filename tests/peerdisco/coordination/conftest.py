@@ -5,24 +5,38 @@ any time: its tasks are cancelled, calls to it break, its segments are gone, and
 led get a new leader when the test says so.
 """
 
+from __future__ import annotations
+
 import asyncio
 import random
 import zlib
 from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any, Protocol, TypeVar
 
 import pytest
 
-from peerdisco.coordination import Coordination, CoordinationConfig, Failures, Ports
+from peerdisco.coordination import (
+    Coordination,
+    CoordinationConfig,
+    Failures,
+    JobStatus,
+    Ports,
+)
+from peerdisco.coordination.directory import Directory
+from peerdisco.coordination.ports import StateMachine
 from peerdisco.coordination.scheduler import SchedulerConfig
 from peerdisco.messages import (
+    Assignment,
     ErrorKind,
     Failed,
     Finished,
     Grouping,
     InputsLost,
     JobSpec,
+    Outcome,
     Output,
     Stage,
     TaskError,
@@ -47,6 +61,28 @@ CONFIG = CoordinationConfig(
 MAP_REDUCE = (Stage("map", Grouping.SPLIT), Stage("reduce", Grouping.GROUP_LABEL))
 
 
+T = TypeVar("T")
+Handler = Callable[[str, bytes], Awaitable[bytes]]
+
+
+class MakePack(Protocol):
+    """Makes the pretended pack of a job."""
+
+    def __call__(
+        self,
+        name: str = ...,
+        inputs: Sequence[str] = ...,
+        stages: Sequence[Stage] = ...,
+        **options: Any,
+    ) -> bytes: ...
+
+
+class MakeFailure(Protocol):
+    """Makes the outcome of an attempt that failed."""
+
+    def __call__(self, kind: ErrorKind = ..., message: str = ...) -> Failed: ...
+
+
 class NotLeader(Exception):
     pass
 
@@ -58,76 +94,80 @@ class Unavailable(Exception):
 class SharedGroup:
     """What all members of a group have in common."""
 
-    def __init__(self, world, name, voters):
+    def __init__(self, world: World, name: str, voters: Sequence[str]) -> None:
         self.world, self.name, self.voters = world, name, tuple(voters)
-        self.log, self.members = [], {}
-        self.leader, self.term = None, 0
+        self.log: list[bytes] = []
+        self.members: dict[str, FakeGroup] = {}
+        self.leader: str | None = None
+        self.term = 0
 
-    def elect(self, node):
+    def elect(self, node: str) -> None:
         self.leader, self.term = node, self.term + 1
         for member in list(self.members.values()):
             member.catch_up()
             for callback in member.callbacks:
                 callback(None)
 
-    def depose(self):
+    def depose(self) -> None:
         self.leader = None
         for member in list(self.members.values()):
             for callback in member.callbacks:
                 callback(None)
 
-    def has_quorum(self):
+    def has_quorum(self) -> bool:
         alive = [node for node in self.voters if node in self.members and self.world.is_alive(node)]
         return len(alive) * 2 > len(self.voters)
 
 
 class FakeGroup:
-    def __init__(self, shared, me, machine):
+    def __init__(self, shared: SharedGroup, me: str, machine: StateMachine) -> None:
         self.shared, self.me, self.machine = shared, me, machine
-        self.applied, self.callbacks = 0, []
+        self.applied = 0
+        self.callbacks: list[Callable[[object], None]] = []
 
     @property
-    def leader(self):
+    def leader(self) -> str | None:
         return self.shared.leader
 
     @property
-    def term(self):
+    def term(self) -> int:
         return self.shared.term
 
     @property
-    def voters(self):
+    def voters(self) -> tuple[str, ...]:
         return self.shared.voters
 
     @property
-    def is_leader(self):
+    def is_leader(self) -> bool:
         return self.shared.leader == self.me
 
-    def subscribe(self, callback):
+    def subscribe(self, callback: Callable[[object], None]) -> None:
         self.callbacks.append(callback)
 
-    def catch_up(self):
+    def catch_up(self) -> None:
         while self.applied < len(self.shared.log):
             self.applied += 1
             self.machine.apply(self.applied, self.shared.log[self.applied - 1])
 
-    async def _lead(self):
+    async def _lead(self) -> None:
         await asyncio.sleep(0)
         if not self.is_leader or not self.shared.has_quorum():
             raise NotLeader(self.leader)
 
-    async def propose(self, command, *, timeout):
+    async def propose(self, command: bytes, *, timeout: float) -> object:
         await self._lead()
         self.shared.log.append(command)
         self.shared.world.commits += 1
         for member in list(self.shared.members.values()):
             if self.shared.world.is_alive(member.me):
                 member.catch_up()
+        return None
 
-    async def read_index(self, *, timeout):
+    async def read_index(self, *, timeout: float) -> None:
         await self._lead()
         self.catch_up()
 
-    async def change_voters(self, voters, *, timeout):
+    async def change_voters(self, voters: Sequence[str], *, timeout: float) -> None:
         await self._lead()
         self.shared.voters = tuple(voters)
         for node in voters:
@@ -135,10 +175,12 @@ class FakeGroup:
 
 
 class FakeGroups:
-    def __init__(self, world, me):
+    def __init__(self, world: World, me: str) -> None:
         self.world, self.me = world, me
 
-    async def create(self, name, voters, machine, *, campaign=False):
+    async def create(
+        self, name: str, voters: Sequence[str], machine: StateMachine, *, campaign: bool = False
+    ) -> FakeGroup:
         await asyncio.sleep(0)
         shared = self.world.groups.setdefault(name, SharedGroup(self.world, name, voters))
         group = shared.members[self.me] = FakeGroup(shared, self.me, machine)
@@ -148,16 +190,16 @@ class FakeGroups:
             shared.elect(self.me)
         return group
 
-    def open(self, name, machine):
+    def open(self, name: str, machine: StateMachine) -> FakeGroup:
         shared = self.world.groups[name]
         group = shared.members[self.me] = FakeGroup(shared, self.me, machine)
         group.catch_up()
         return group
 
-    def names(self):
+    def names(self) -> list[str]:
         return list(self.world.stored.get(self.me, {}))
 
-    async def dissolve(self, name):
+    async def dissolve(self, name: str) -> None:
         await asyncio.sleep(0)
         self.world.stored.get(self.me, {}).pop(name, None)
         self.world.groups[name].members.pop(self.me, None)
@@ -170,18 +212,18 @@ class Versioned:
 
 
 class FakeRegisters:
-    def __init__(self):
-        self.values = {}
+    def __init__(self) -> None:
+        self.values: dict[str, Versioned] = {}
 
-    async def create(self, key, value):
+    async def create(self, key: str, value: bytes) -> bytes:
         await asyncio.sleep(0)
         return self.values.setdefault(key, Versioned(1, value)).value
 
-    async def read(self, key):
+    async def read(self, key: str) -> Versioned | None:
         await asyncio.sleep(0)
         return self.values.get(key)
 
-    async def compare_and_set(self, key, expected_version, value):
+    async def compare_and_set(self, key: str, expected_version: int, value: bytes) -> bool:
         await asyncio.sleep(0)
         if self.values[key].version != expected_version:
             return False
@@ -190,64 +232,67 @@ class FakeRegisters:
 
 
 class FakeBlobs:
-    def __init__(self, world):
-        self.world, self.data = world, {}
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.data: dict[str, bytes] = {}
 
-    async def put_bytes(self, data):
+    async def put_bytes(self, data: bytes) -> SimpleNamespace:
         await asyncio.sleep(0)
         name = f"b3-{zlib.crc32(data):08x}{len(data):056x}"
         self.data[name] = data
         return SimpleNamespace(id=name)
 
-    async def read(self, blob_id, *, limit_bytes):
+    async def read(self, blob_id: str, *, limit_bytes: int) -> bytes:
         await asyncio.sleep(0)
         return self.data[blob_id]
 
-    def home(self, blob_id):
+    def home(self, blob_id: str) -> tuple[str, ...]:
         return tuple(self.world.nodes)[:3]
 
 
 class FakeTags:
-    def __init__(self):
-        self.urls, self.fail = {}, 0
+    def __init__(self) -> None:
+        self.urls: dict[str, tuple[tuple[str, ...], ...]] = {}
+        self.fail = 0
 
-    async def get(self, name):
+    async def get(self, name: str) -> SimpleNamespace:
         await asyncio.sleep(0)
         if self.fail:
             self.fail -= 1
             raise Unavailable(name)
         return SimpleNamespace(urls=self.urls[name])
 
-    async def replace(self, name, urls):
+    async def replace(self, name: str, urls: Sequence[Sequence[str]]) -> None:
         await asyncio.sleep(0)
         if self.fail:
             self.fail -= 1
             raise Unavailable(name)
         self.urls[name] = tuple(tuple(url) for url in urls)
 
-    async def delete(self, name):
+    async def delete(self, name: str) -> None:
         await asyncio.sleep(0)
         del self.urls[name]
 
-    async def list(self, prefix, *, limit=1000):
+    async def list(self, prefix: str, *, limit: int = 1000) -> SimpleNamespace:
         await asyncio.sleep(0)
         return SimpleNamespace(names=sorted(n for n in self.urls if n.startswith(prefix))[:limit])
 
 
 class FakeRpc:
-    def __init__(self, world, me):
-        self.world, self.me, self.handlers = world, me, {}
+    def __init__(self, world: World, me: str) -> None:
+        self.world, self.me = world, me
+        self.handlers: dict[str, Handler] = {}
 
-    def serve(self, method, handler):
+    def serve(self, method: str, handler: Handler) -> None:
         self.handlers[method] = handler
 
-    async def call(self, peer, method, body, *, timeout):
+    async def call(self, peer: str, method: str, body: bytes, *, timeout: float) -> bytes:
         self.world.calls.append((self.me, peer, method))
         await asyncio.sleep(0)
         node = self.world.nodes.get(peer)
         if node is None or not node.alive or method not in node.rpc.handlers:
             raise ConnectionRefusedError(peer)
-        handler = self.world.spawn(node.rpc.handlers[method](self.me, body))
+        handler = self.world.spawn(_handle(node.rpc.handlers[method], self.me, body))
         crash = self.world.spawn(node.crashed.wait())
         try:
             async with asyncio.timeout(timeout):
@@ -260,32 +305,39 @@ class FakeRpc:
             crash.cancel()
 
 
-class FakeMembers:
-    def __init__(self, world):
-        self.world, self.callbacks = world, []
+async def _handle(handler: Handler, peer: str, body: bytes) -> bytes:
+    return await handler(peer, body)
 
-    def alive(self):
+
+class FakeMembers:
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.callbacks: list[Callable[[object], None]] = []
+
+    def alive(self) -> list[str]:
         return sorted(self.world.seen_alive)
 
-    def subscribe(self, callback):
+    def subscribe(self, callback: Callable[[object], None]) -> None:
         self.callbacks.append(callback)
 
 
 class FakeExecution:
     """Counts words: stage 0 splits texts into two labels, later stages join what they read."""
 
-    def __init__(self, world, me, slots=2):
+    def __init__(self, world: World, me: str, slots: int = 2) -> None:
         self.world, self.me, self.slots = world, me, slots
-        self.segments, self.forgotten, self.ran = {}, [], []
+        self.segments: dict[tuple[str, str], dict[str, int]] = {}
+        self.forgotten: list[str] = []
+        self.ran: list[Assignment] = []
 
-    async def jobs(self):
+    async def jobs(self) -> list[str]:
         return list(dict.fromkeys(job for job, _ in self.segments))
 
-    async def forget(self, job):
+    async def forget(self, job: str) -> None:
         self.forgotten.append(job)
         self.segments = {key: data for key, data in self.segments.items() if key[0] != job}
 
-    async def run(self, assignment):
+    async def run(self, assignment: Assignment) -> Outcome:
         self.ran.append(assignment)
         self.world.started.set()
         await self.world.gates.get(assignment.stage_name, self.world.open_gate).wait()
@@ -293,7 +345,8 @@ class FakeExecution:
             outcome = self.world.misbehave(self.me, assignment)
             if outcome is not None:
                 return outcome
-        counts, lost = Counter(), []
+        counts: Counter[str] = Counter()
+        lost: list[int] = []
         for item in assignment.inputs:
             found = self.world.fetch(item.urls[0], assignment.job)
             if found is None:
@@ -304,7 +357,7 @@ class FakeExecution:
             return InputsLost(tuple(lost))
         return await self._publish(assignment, counts)
 
-    async def _publish(self, assignment, counts):
+    async def _publish(self, assignment: Assignment, counts: Counter[str]) -> Finished:
         if assignment.final:
             blob = await self.world.blobs.put_bytes(encode(dict(sorted(counts.items()))))
             return Finished((Output(assignment.label, f"blob:{blob.id}", 1, len(counts)),), 1, 1)
@@ -318,7 +371,7 @@ class FakeExecution:
 
 
 class Node:
-    def __init__(self, world, name, slots):
+    def __init__(self, world: World, name: str, slots: int) -> None:
         self.world, self.name, self.alive = world, name, True
         self.rpc, self.members = FakeRpc(world, name), FakeMembers(world)
         self.execution = FakeExecution(world, name, slots)
@@ -341,43 +394,50 @@ class Node:
         self.task = asyncio.get_running_loop().create_task(self.room.run())
 
     @property
-    def directory(self):
+    def directory(self) -> Directory:
         return self.room.directory
 
 
 class World:
     """The whole pretended cluster."""
 
-    def __init__(self, config=CONFIG):
+    def __init__(self, config: CoordinationConfig = CONFIG) -> None:
         self.config = config
-        self.nodes, self.groups, self.stored, self.seen_alive = {}, {}, {}, []
+        self.nodes: dict[str, Node] = {}
+        self.groups: dict[str, SharedGroup] = {}
+        self.stored: dict[str, dict[str, None]] = {}
+        self.seen_alive: list[str] = []
         self.registers, self.blobs, self.tags = FakeRegisters(), FakeBlobs(self), FakeTags()
-        self.calls, self.tasks, self.commits = [], [], 0
-        self.gates, self.open_gate, self.misbehave = {}, asyncio.Event(), None
+        self.calls: list[tuple[str, str, str]] = []
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.commits = 0
+        self.gates: dict[str, asyncio.Event] = {}
+        self.open_gate = asyncio.Event()
+        self.misbehave: Callable[[str, Assignment], Outcome | None] | None = None
         self.started = asyncio.Event()
         self.open_gate.set()
 
-    async def start(self, *names, slots=2):
+    async def start(self, *names: str, slots: int = 2) -> None:
         for name in names:
             self.nodes[name] = Node(self, name, slots)
             self.seen_alive.append(name)
         await asyncio.sleep(0.01)
         self.members_changed()
 
-    def spawn(self, work):
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work)
         self.tasks.append(task)
         return task
 
-    def is_alive(self, name):
+    def is_alive(self, name: str) -> bool:
         return name in self.nodes and self.nodes[name].alive
 
-    def members_changed(self):
+    def members_changed(self) -> None:
         for node in self.nodes.values():
             for callback in node.members.callbacks:
                 callback(None)
 
-    def fetch(self, url, job):
+    def fetch(self, url: str, job: str) -> Mapping[str, int] | None:
         if url.startswith("raw://"):
             return Counter(url.removeprefix("raw://").split())
         if url.startswith("blob:"):
@@ -385,7 +445,7 @@ class World:
         node, path = url.removeprefix("segment://").split("/", 1)
         return self.nodes[node].execution.segments.get((job, path)) if self.is_alive(node) else None
 
-    async def crash(self, name, *, elect=True, notice=True):
+    async def crash(self, name: str, *, elect: bool = True, notice: bool = True) -> None:
         """Kill a node at once; then, if wanted, let gossip notice and its groups elect."""
         node = self.nodes[name]
         node.alive = False
@@ -402,7 +462,7 @@ class World:
             self.seen_alive.remove(name)
             self.members_changed()
 
-    async def restart(self, name, slots=2):
+    async def restart(self, name: str, slots: int = 2) -> None:
         """Bring a crashed node back with its store and without its segments."""
         self.nodes[name] = Node(self, name, slots)
         if name not in self.seen_alive:
@@ -410,25 +470,25 @@ class World:
         await asyncio.sleep(0.01)
         self.members_changed()
 
-    def elect(self):
+    def elect(self) -> None:
         for group in list(self.groups.values()):
             if group.leader is None:
                 able = [node for node in group.voters if node in group.members]
                 if able and group.has_quorum():
                     group.elect(able[0])
 
-    def counts(self, status):
-        total = Counter()
+    def counts(self, status: JobStatus) -> dict[str, int]:
+        total: Counter[str] = Counter()
         for urls in status.results:
             total.update(decode(self.blobs.data[urls[0].removeprefix("blob:")], dict[str, int]))
         return dict(total)
 
-    async def until(self, condition):
+    async def until(self, condition: Callable[[], object]) -> None:
         async with asyncio.timeout(20):
             while not condition():  # noqa: ASYNC110 - conditions are about state, which rings no bell
                 await asyncio.sleep(0.002)
 
-    async def ended(self, node, name):
+    async def ended(self, node: str, name: str) -> JobStatus:
         async with asyncio.timeout(20):
             since = -1
             while True:
@@ -437,7 +497,7 @@ class World:
                     return status
                 since = status.version
 
-    async def stop(self):
+    async def stop(self) -> None:
         running = [node.task for node in self.nodes.values() if not node.task.done()]
         for task in [*running, *self.tasks]:
             task.cancel()
@@ -445,20 +505,25 @@ class World:
 
 
 @pytest.fixture
-async def world():
+async def world() -> AsyncIterator[World]:
     world = World()
     yield world
     await world.stop()
     for node in world.nodes.values():
-        if node.task.done() and not node.task.cancelled() and node.task.exception():
-            raise node.task.exception()
+        if node.task.done() and not node.task.cancelled():
+            node.task.result()
 
 
 @pytest.fixture
-def pack():
+def pack() -> MakePack:
     """Makes the pretended pack of a job: its spec, encoded."""
 
-    def make(name="job@1", inputs=("raw://a b a", "raw://b c"), stages=MAP_REDUCE, **options):
+    def make(
+        name: str = "job@1",
+        inputs: Sequence[str] = ("raw://a b a", "raw://b c"),
+        stages: Sequence[Stage] = MAP_REDUCE,
+        **options: Any,
+    ) -> bytes:
         urls = tuple((url,) for url in inputs)
         return encode(JobSpec(name, "me@here", tuple(stages), urls, 2, "3.11", **options))
 
@@ -466,10 +531,10 @@ def pack():
 
 
 @pytest.fixture
-def fails():
+def fails() -> MakeFailure:
     """Makes the outcome of a failed attempt."""
 
-    def make(kind=ErrorKind.USER, message="ValueError: boom"):
+    def make(kind: ErrorKind = ErrorKind.USER, message: str = "ValueError: boom") -> Failed:
         return Failed(TaskError(kind, message, traceback="Traceback ..."))
 
     return make

@@ -1,5 +1,7 @@
 """Disco's five groupings."""
 
+from __future__ import annotations
+
 from collections import Counter
 
 import pytest
@@ -52,13 +54,15 @@ EXAMPLE = [Part(0, 0, "b"), Part(0, 1, "b"), Part(1, 1, "a"), Part(2, 0, "b")]
         (Grouping.GROUP_ALL, [Group(0, "", ((0, 0), (0, 1), (1, 1), (2, 0)))]),
     ],
 )
-def test_each_grouping_groups_as_disco_documents_it(grouping, expected):
+def test_each_grouping_groups_as_disco_documents_it(
+    grouping: Grouping, expected: list[Group]
+) -> None:
     assert group(grouping, EXAMPLE, predecessors=3) == expected
 
 
 @settings(max_examples=60)
 @given(parts=PARTS, grouping=st.sampled_from(list(Grouping)))
-def test_every_part_goes_to_exactly_one_group(parts, grouping):
+def test_every_part_goes_to_exactly_one_group(parts: list[Part], grouping: Grouping) -> None:
     groups = group(grouping, parts, predecessors=6)
     sources = Counter(source for found in groups for source in found.sources)
     assert sources == Counter((part.producer, part.label) for part in parts)
@@ -66,7 +70,7 @@ def test_every_part_goes_to_exactly_one_group(parts, grouping):
 
 @settings(max_examples=60)
 @given(parts=PARTS, grouping=st.sampled_from(list(Grouping)))
-def test_groups_differ_by_what_the_grouping_looks_at(parts, grouping):
+def test_groups_differ_by_what_the_grouping_looks_at(parts: list[Part], grouping: Grouping) -> None:
     groups = group(grouping, parts, predecessors=6)
     keys = [(found.label, found.node) for found in groups]
     if grouping is not Grouping.SPLIT:
@@ -75,13 +79,13 @@ def test_groups_differ_by_what_the_grouping_looks_at(parts, grouping):
 
 
 @pytest.mark.parametrize("grouping", [g for g in Grouping if g is not Grouping.GROUP_ALL])
-def test_without_parts_there_are_no_tasks(grouping):
+def test_without_parts_there_are_no_tasks(grouping: Grouping) -> None:
     assert group(grouping, [], predecessors=3) == []
 
 
-def test_group_all_runs_once_even_without_parts():
+def test_group_all_runs_once_even_without_parts() -> None:
     assert group(Grouping.GROUP_ALL, [], predecessors=1) == [Group(0, "", ())]
 
 
-def test_group_all_does_not_run_after_a_stage_without_tasks():
+def test_group_all_does_not_run_after_a_stage_without_tasks() -> None:
     assert group(Grouping.GROUP_ALL, [], predecessors=0) == []

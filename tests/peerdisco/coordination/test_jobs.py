@@ -1,21 +1,33 @@
 """Whole jobs on the pretended cluster: they end, and with the right results, whatever happens."""
 
+from __future__ import annotations
+
 import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
-from peerdisco.coordination import JobPhase, JobRefused, NoSuchJob
-from peerdisco.messages import ErrorKind, Grouping, Stage
+from peerdisco.coordination import JobHandle, JobPhase, JobRefused, NoSuchJob
+from peerdisco.coordination.messages import Form, JobPointer, PointerState
+from peerdisco.coordination.replica import JobReplica
+from peerdisco.messages import ErrorKind, Grouping, Stage, encode
+
+if TYPE_CHECKING:
+    from tests.peerdisco.coordination.conftest import MakeFailure, MakePack, World
 
 ANSWER = {"a": 2, "b": 2, "c": 1}
+MAP = Stage("map", Grouping.SPLIT)
 
 
-async def submit(world, node, pack):
+async def submit(world: World, node: str, pack: bytes) -> JobHandle:
     return await world.nodes[node].directory.submit(pack)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
-async def test_a_job_runs_to_its_end_on_a_cluster_of_any_size(world, pack, size):
+async def test_a_job_runs_to_its_end_on_a_cluster_of_any_size(
+    world: World, pack: MakePack, size: int
+) -> None:
     names = [f"n{number}" for number in range(size)]
     await world.start(*names)
     handle = await submit(world, "n0", pack())
@@ -26,7 +38,9 @@ async def test_a_job_runs_to_its_end_on_a_cluster_of_any_size(world, pack, size)
     assert [stage.done for stage in status.stages] == [2, 2]
 
 
-async def test_an_ended_job_is_archived_and_its_group_dissolved_everywhere(world, pack):
+async def test_an_ended_job_is_archived_and_its_group_dissolved_everywhere(
+    world: World, pack: MakePack
+) -> None:
     await world.start("n0", "n1", "n2", "n3")
     await submit(world, "n0", pack())
     await world.ended("n3", "job@1")
@@ -39,7 +53,7 @@ async def test_an_ended_job_is_archived_and_its_group_dissolved_everywhere(world
     assert not any(node.execution.segments for node in world.nodes.values())
 
 
-async def test_results_get_discos_tag_when_the_job_asks(world, pack):
+async def test_results_get_discos_tag_when_the_job_asks(world: World, pack: MakePack) -> None:
     await world.start("n0")
     await submit(world, "n0", pack(save_results=True))
     status = await world.ended("n0", "job@1")
@@ -47,24 +61,23 @@ async def test_results_get_discos_tag_when_the_job_asks(world, pack):
     assert world.tags.urls["disco:results:job@1"] == status.results
 
 
-async def test_a_trivial_job_on_one_node_needs_few_commits_in_series(world, pack):
+async def test_a_trivial_job_on_one_node_needs_few_commits_in_series(
+    world: World, pack: MakePack
+) -> None:
     await world.start("n0")
     await submit(world, "n0", pack(stages=(MAP, Stage("reduce", Grouping.GROUP_ALL))))
     await world.ended("n0", "job@1")
     assert world.commits <= 5
 
 
-MAP = Stage("map", Grouping.SPLIT)
-
-
-async def test_a_job_without_inputs_is_ready_at_once(world, pack):
+async def test_a_job_without_inputs_is_ready_at_once(world: World, pack: MakePack) -> None:
     await world.start("n0")
     await submit(world, "n0", pack(inputs=()))
     status = await world.ended("n0", "job@1")
     assert (status.status, status.results) == (JobPhase.READY, ())
 
 
-async def test_tags_are_expanded_and_may_name_tags(world, pack):
+async def test_tags_are_expanded_and_may_name_tags(world: World, pack: MakePack) -> None:
     await world.start("n0", "n1", "n2")
     world.tags.urls["texts"] = (("raw://a",), ("tag://more",), ("raw://b c",))
     world.tags.urls["more"] = (("raw://a b",), ("tag://texts",))
@@ -74,16 +87,17 @@ async def test_tags_are_expanded_and_may_name_tags(world, pack):
     assert status.inputs == 3
 
 
-async def test_a_missing_tag_is_named_in_the_error(world, pack):
+async def test_a_missing_tag_is_named_in_the_error(world: World, pack: MakePack) -> None:
     await world.start("n0")
     await submit(world, "n0", pack(inputs=("tag://nowhere",)))
     status = await world.ended("n0", "job@1")
     assert status.status is JobPhase.DEAD
+    assert status.error is not None
     assert status.error.kind is ErrorKind.INPUT
     assert "'nowhere'" in status.error.message
 
 
-async def test_tags_that_cannot_be_read_now_are_read_later(world, pack):
+async def test_tags_that_cannot_be_read_now_are_read_later(world: World, pack: MakePack) -> None:
     await world.start("n0")
     world.tags.urls["texts"] = (("raw://a b a",), ("raw://b c",))
     world.tags.fail = 3
@@ -91,7 +105,9 @@ async def test_tags_that_cannot_be_read_now_are_read_later(world, pack):
     assert world.counts(await world.ended("n0", "job@1")) == ANSWER
 
 
-async def test_an_archive_that_cannot_be_written_now_is_written_later(world, pack):
+async def test_an_archive_that_cannot_be_written_now_is_written_later(
+    world: World, pack: MakePack
+) -> None:
     await world.start("n0")
     world.gates["reduce"] = asyncio.Event()
     await submit(world, "n0", pack())
@@ -101,19 +117,24 @@ async def test_an_archive_that_cannot_be_written_now_is_written_later(world, pac
     await world.until(lambda: "disco:job:job@1" in world.tags.urls)
 
 
-async def test_a_deterministic_user_error_ends_the_job_with_the_users_traceback(world, pack, fails):
+async def test_a_deterministic_user_error_ends_the_job_with_the_users_traceback(
+    world: World, pack: MakePack, fails: MakeFailure
+) -> None:
     await world.start("n0", "n1", "n2")
     world.misbehave = lambda node, task: fails() if task.task == 1 else None
     await submit(world, "n0", pack())
     status = await world.ended("n2", "job@1")
     assert status.status is JobPhase.DEAD
+    assert status.error is not None
     assert status.error.kind is ErrorKind.USER
     assert status.error.traceback == "Traceback ..."
     tried = [n for n in world.nodes for a in world.nodes[n].execution.ran if a.task == 1]
     assert len(tried) == len(set(tried)) == 2
 
 
-async def test_a_task_that_fails_on_one_node_succeeds_on_another(world, pack, fails):
+async def test_a_task_that_fails_on_one_node_succeeds_on_another(
+    world: World, pack: MakePack, fails: MakeFailure
+) -> None:
     await world.start("n0", "n1", "n2")
     bad = fails(ErrorKind.NODE, "disk full")
     world.misbehave = lambda node, task: bad if node == "n1" else None
@@ -121,14 +142,15 @@ async def test_a_task_that_fails_on_one_node_succeeds_on_another(world, pack, fa
     assert world.counts(await world.ended("n0", "job@1")) == ANSWER
 
 
-async def test_outputs_lost_with_a_node_are_made_again(world, pack):
+async def test_outputs_lost_with_a_node_are_made_again(world: World, pack: MakePack) -> None:
     await world.start("n0", "n1", "n2", "n3", slots=1)
     world.gates["reduce"] = asyncio.Event()
     handle = await submit(world, "n0", pack(inputs=[f"raw://w{n}" for n in range(8)]))
     group = world.groups["job/job@1"]
-    state = group.members[handle.coordinator].machine
-    await world.until(lambda: len(state.state.stages) == 2)
-    victim = next(n for n in state.state.holders() if n != handle.coordinator)
+    replica = group.members[handle.coordinator].machine
+    assert isinstance(replica, JobReplica)
+    await world.until(lambda: len(replica.state.stages) == 2)
+    victim = next(n for n in replica.state.holders() if n != handle.coordinator)
     await world.crash(victim)
     world.gates["reduce"].set()
     status = await world.ended("n0", "job@1")
@@ -136,7 +158,9 @@ async def test_outputs_lost_with_a_node_are_made_again(world, pack):
     assert any("node lost" in event.message for event in status.events)
 
 
-async def test_a_node_that_dies_while_it_maps_costs_only_its_attempts(world, pack):
+async def test_a_node_that_dies_while_it_maps_costs_only_its_attempts(
+    world: World, pack: MakePack
+) -> None:
     await world.start("n0", "n1", "n2", "n3", slots=1)
     world.gates["map"] = asyncio.Event()
     await submit(world, "n0", pack(inputs=[f"raw://w{n}" for n in range(8)]))
@@ -147,7 +171,9 @@ async def test_a_node_that_dies_while_it_maps_costs_only_its_attempts(world, pac
     assert world.counts(status) == {f"w{n}": 1 for n in range(8)}
 
 
-async def test_a_job_survives_its_coordinator_and_attempts_outlive_it(world, pack):
+async def test_a_job_survives_its_coordinator_and_attempts_outlive_it(
+    world: World, pack: MakePack
+) -> None:
     await world.start("n0", "n1", "n2", "n3", slots=1)
     world.gates["map"] = asyncio.Event()
     handle = await submit(world, "n0", pack(inputs=[f"raw://w{n}" for n in range(8)]))
@@ -163,22 +189,24 @@ async def test_a_job_survives_its_coordinator_and_attempts_outlive_it(world, pac
     assert len(ran) == len(set(ran)) == 8
 
 
-async def test_a_dead_voter_is_replaced_so_that_a_job_survives_failures_one_by_one(world, pack):
+async def test_a_dead_voter_is_replaced_so_that_a_job_survives_failures_one_by_one(
+    world: World, pack: MakePack
+) -> None:
     await world.start("n0", "n1", "n2", "n3", "n4")
     world.gates["map"] = asyncio.Event()
     await submit(world, "n0", pack())
     group = world.groups["job/job@1"]
     for _ in range(2):
-        victim = group.leader
-        await world.crash(victim)
-        await world.until(lambda gone=victim: gone not in group.voters)
+        assert group.leader is not None
+        await world.crash(group.leader)
+        await world.until(lambda: all(world.is_alive(node) for node in group.voters))
         assert len(group.voters) == 3
     world.gates["map"].set()
     reader = next(name for name in world.nodes if world.is_alive(name))
     assert world.counts(await world.ended(reader, "job@1")) == ANSWER
 
 
-async def test_a_group_of_one_grows_with_the_cluster(world, pack):
+async def test_a_group_of_one_grows_with_the_cluster(world: World, pack: MakePack) -> None:
     await world.start("n0")
     world.gates["map"] = asyncio.Event()
     await submit(world, "n0", pack())
@@ -190,7 +218,7 @@ async def test_a_group_of_one_grows_with_the_cluster(world, pack):
     assert world.counts(await world.ended("n1", "job@1")) == ANSWER
 
 
-async def test_the_same_submission_at_two_nodes_is_one_job(world, pack):
+async def test_the_same_submission_at_two_nodes_is_one_job(world: World, pack: MakePack) -> None:
     await world.start("n0", "n1", "n2", "n3", "n4")
     first, second = await asyncio.gather(submit(world, "n0", pack()), submit(world, "n4", pack()))
     assert (first.name, first.coordinator) == (second.name, second.coordinator)
@@ -199,7 +227,9 @@ async def test_the_same_submission_at_two_nodes_is_one_job(world, pack):
     assert sorted(maps) == [0, 1]
 
 
-async def test_repeating_a_submission_of_a_job_that_has_ended_changes_nothing(world, pack):
+async def test_repeating_a_submission_of_a_job_that_has_ended_changes_nothing(
+    world: World, pack: MakePack
+) -> None:
     await world.start("n0", "n1", "n2")
     await submit(world, "n0", pack())
     await world.ended("n0", "job@1")
@@ -209,20 +239,22 @@ async def test_repeating_a_submission_of_a_job_that_has_ended_changes_nothing(wo
     assert not any(world.stored.values())
 
 
-async def test_another_pack_under_the_same_name_is_refused(world, pack):
+async def test_another_pack_under_the_same_name_is_refused(world: World, pack: MakePack) -> None:
     await world.start("n0")
     await submit(world, "n0", pack())
     with pytest.raises(JobRefused, match="another job"):
         await submit(world, "n0", pack(inputs=("raw://x",)))
 
 
-async def test_bytes_that_are_no_pack_are_refused(world):
+async def test_bytes_that_are_no_pack_are_refused(world: World) -> None:
     await world.start("n0")
     with pytest.raises(JobRefused):
         await submit(world, "n0", b"\xff")
 
 
-async def test_a_submission_survives_a_first_voter_that_does_not_answer(world, pack):
+async def test_a_submission_survives_a_first_voter_that_does_not_answer(
+    world: World, pack: MakePack
+) -> None:
     await world.start("n0", "n1", "n2")
     world.gates["map"] = asyncio.Event()
     await submit(world, "n0", pack())
@@ -234,7 +266,7 @@ async def test_a_submission_survives_a_first_voter_that_does_not_answer(world, p
     assert world.counts(await world.ended("n2", "job@1")) == ANSWER
 
 
-async def test_a_killed_job_stops_its_attempts(world, pack):
+async def test_a_killed_job_stops_its_attempts(world: World, pack: MakePack) -> None:
     await world.start("n0", "n1", "n2")
     world.gates["map"] = asyncio.Event()
     await submit(world, "n0", pack())
@@ -246,7 +278,9 @@ async def test_a_killed_job_stops_its_attempts(world, pack):
     await world.until(lambda: not any(n.room.agent.running() for n in world.nodes.values()))
 
 
-async def test_a_purged_job_is_unknown_and_its_clients_files_are_gone(world, pack):
+async def test_a_purged_job_is_unknown_and_its_clients_files_are_gone(
+    world: World, pack: MakePack
+) -> None:
     await world.start("n0", "n1", "n2")
     world.tags.urls["files"] = (("raw://a b a",), ("raw://b c",))
     directory = world.nodes["n1"].directory
@@ -261,7 +295,7 @@ async def test_a_purged_job_is_unknown_and_its_clients_files_are_gone(world, pac
         await submit(world, "n0", pack(inputs=("tag://files",), temporary_tag="files"))
 
 
-async def test_a_running_job_can_be_purged(world, pack):
+async def test_a_running_job_can_be_purged(world: World, pack: MakePack) -> None:
     await world.start("n0", "n1", "n2")
     world.gates["map"] = asyncio.Event()
     await submit(world, "n0", pack())
@@ -270,14 +304,14 @@ async def test_a_running_job_can_be_purged(world, pack):
         await world.nodes["n1"].directory.status("job@1")
 
 
-async def test_an_unknown_job_is_called_so(world):
+async def test_an_unknown_job_is_called_so(world: World) -> None:
     await world.start("n0")
     for ask in ("status", "kill", "results"):
         with pytest.raises(NoSuchJob):
             await getattr(world.nodes["n0"].directory, ask)("nothing")
 
 
-async def test_any_node_lists_live_and_archived_jobs(world, pack):
+async def test_any_node_lists_live_and_archived_jobs(world: World, pack: MakePack) -> None:
     await world.start("n0", "n1", "n2", "n3")
     await submit(world, "n0", pack("old@1"))
     await world.ended("n0", "old@1")
@@ -292,7 +326,7 @@ async def test_any_node_lists_live_and_archived_jobs(world, pack):
     assert [job.name for job in await world.nodes["n3"].directory.list("old")] == ["old@1"]
 
 
-async def test_waiting_returns_when_something_has_changed(world, pack):
+async def test_waiting_returns_when_something_has_changed(world: World, pack: MakePack) -> None:
     await world.start("n0")
     world.gates["map"] = asyncio.Event()
     await submit(world, "n0", pack())
@@ -309,7 +343,7 @@ async def test_waiting_returns_when_something_has_changed(world, pack):
     assert (await waiting).version > seen.version
 
 
-async def test_a_restarted_node_goes_on_with_its_groups(world, pack):
+async def test_a_restarted_node_goes_on_with_its_groups(world: World, pack: MakePack) -> None:
     await world.start("n0")
     world.gates["map"] = asyncio.Event()
     await submit(world, "n0", pack())
@@ -321,7 +355,9 @@ async def test_a_restarted_node_goes_on_with_its_groups(world, pack):
     assert world.counts(await world.ended("n0", "job@1")) == ANSWER
 
 
-async def test_a_voter_that_slept_through_the_end_forgets_the_group(world, pack):
+async def test_a_voter_that_slept_through_the_end_forgets_the_group(
+    world: World, pack: MakePack
+) -> None:
     await world.start("n0", "n1", "n2")
     world.gates["map"] = asyncio.Event()
     handle = await submit(world, "n0", pack())
@@ -335,7 +371,9 @@ async def test_a_voter_that_slept_through_the_end_forgets_the_group(world, pack)
     await world.until(lambda: not world.stored[sleeper])
 
 
-async def test_attempts_that_a_restarted_node_does_not_know_are_run_again(world, pack):
+async def test_attempts_that_a_restarted_node_does_not_know_are_run_again(
+    world: World, pack: MakePack
+) -> None:
     await world.start("n0", "n1", "n2", "n3", slots=1)
     world.gates["map"] = asyncio.Event()
     handle = await submit(world, "n0", pack(inputs=[f"raw://w{n}" for n in range(8)]))
@@ -348,7 +386,7 @@ async def test_attempts_that_a_restarted_node_does_not_know_are_run_again(world,
     assert world.counts(status) == {f"w{n}": 1 for n in range(8)}
 
 
-async def test_many_jobs_share_the_slots_and_all_end(world, pack):
+async def test_many_jobs_share_the_slots_and_all_end(world: World, pack: MakePack) -> None:
     await world.start("n0", "n1", "n2", slots=1)
     names = [f"job@{number}" for number in range(6)]
     await asyncio.gather(*(submit(world, "n0", pack(name)) for name in names))
@@ -356,12 +394,7 @@ async def test_many_jobs_share_the_slots_and_all_end(world, pack):
         assert world.counts(await world.ended("n1", name)) == ANSWER
 
 
-async def test_a_group_that_never_receives_its_job_ends(world):
-    from dataclasses import replace
-
-    from peerdisco.coordination.messages import Form, JobPointer, PointerState
-    from peerdisco.messages import encode
-
+async def test_a_group_that_never_receives_its_job_ends(world: World) -> None:
     world.config = replace(world.config, abandoned_s=0.02)
     await world.start("n0")
     pointer = JobPointer(PointerState.ACTIVE, ("n0",), b"digest")

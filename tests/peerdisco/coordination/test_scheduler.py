@@ -1,5 +1,7 @@
 """Who gets what: locality, patience, other nodes, backups."""
 
+from __future__ import annotations
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,7 +29,7 @@ CONFIG = SchedulerConfig()
 ALIVE = ["a", "b", "c"]
 
 
-def job(homes):
+def job(homes: list[list[str]]) -> tuple[JobState, Scheduler]:
     """A running map stage with one task for each list of home nodes."""
     inputs = tuple(Input((f"blob:{','.join(nodes)}",), size=10) for nodes in homes)
     spec = JobSpec("j", "me", (Stage("map", Grouping.SPLIT),), (), 0, "3.11")
@@ -39,36 +41,36 @@ def job(homes):
     return state, scheduler
 
 
-def assign(state, scheduler, task, node, now):
+def assign(state: JobState, scheduler: Scheduler, task: int, node: str, now: float) -> int:
     number = state.attempts_given + 1
     state.apply(Assigned(0, task, number, node, now))
     scheduler.started(number, now)
     return number
 
 
-def fail(state, number, kind):
+def fail(state: JobState, number: int, kind: ErrorKind) -> None:
     state.apply(AttemptEnded(number, Failed(TaskError(kind, f"boom {number}")), 0.0))
 
 
-def test_a_node_gets_the_task_whose_input_it_holds():
+def test_a_node_gets_the_task_whose_input_it_holds() -> None:
     state, scheduler = job([["a"], ["b"], ["c"]])
     for number, node in enumerate(ALIVE):
         assert scheduler.choose(state, node, alive=ALIVE, now=0.0) == Choice((0, number))
 
 
-def test_work_for_another_node_is_given_away_only_after_a_delay():
+def test_work_for_another_node_is_given_away_only_after_a_delay() -> None:
     state, scheduler = job([["a"]])
     due = CONFIG.locality_delay_s
     assert scheduler.choose(state, "b", alive=ALIVE, now=0.0) == Choice(again_at=due)
     assert scheduler.choose(state, "b", alive=ALIVE, now=due) == Choice((0, 0))
 
 
-def test_nobody_waits_for_a_node_that_is_not_alive():
+def test_nobody_waits_for_a_node_that_is_not_alive() -> None:
     state, scheduler = job([["dead"]])
     assert scheduler.choose(state, "b", alive=ALIVE, now=0.0) == Choice((0, 0))
 
 
-def test_a_failed_task_goes_to_another_node():
+def test_a_failed_task_goes_to_another_node() -> None:
     state, scheduler = job([["a", "b", "c"]])
     fail(state, assign(state, scheduler, 0, "a", 0.0), ErrorKind.USER)
     due = 1.0 + CONFIG.retry_elsewhere_s
@@ -76,13 +78,13 @@ def test_a_failed_task_goes_to_another_node():
     assert scheduler.choose(state, "b", alive=ALIVE, now=1.0) == Choice((0, 0))
 
 
-def test_a_failed_task_returns_to_its_node_when_there_is_no_other():
+def test_a_failed_task_returns_to_its_node_when_there_is_no_other() -> None:
     state, scheduler = job([["a"]])
     fail(state, assign(state, scheduler, 0, "a", 0.0), ErrorKind.USER)
     assert scheduler.choose(state, "a", alive=["a"], now=1.0) == Choice((0, 0))
 
 
-def test_failures_that_are_not_the_users_are_retried_with_growing_pauses():
+def test_failures_that_are_not_the_users_are_retried_with_growing_pauses() -> None:
     state, scheduler = job([["a"]])
     for count in range(3):
         fail(state, assign(state, scheduler, 0, "a", 0.0), ErrorKind.NODE)
@@ -92,12 +94,12 @@ def test_failures_that_are_not_the_users_are_retried_with_growing_pauses():
         assert scheduler.choose(state, "a", alive=["a"], now=due) == Choice((0, 0))
 
 
-def finish(state, scheduler, number, now):
+def finish(state: JobState, scheduler: Scheduler, number: int, now: float) -> None:
     state.apply(AttemptEnded(number, Finished(()), now))
     scheduler.ended(number, 0, now)
 
 
-def test_a_straggler_gets_one_backup_on_another_node():
+def test_a_straggler_gets_one_backup_on_another_node() -> None:
     state, scheduler = job([["a"], ["a"]])
     quick = assign(state, scheduler, 0, "a", 0.0)
     assign(state, scheduler, 1, "a", 0.0)
@@ -110,7 +112,7 @@ def test_a_straggler_gets_one_backup_on_another_node():
     assert scheduler.choose(state, "c", alive=ALIVE, now=90.0).task is None
 
 
-def test_there_are_no_backups_while_anything_waits():
+def test_there_are_no_backups_while_anything_waits() -> None:
     state, scheduler = job([["a"], ["a"], ["b"]])
     quick = assign(state, scheduler, 0, "a", 0.0)
     assign(state, scheduler, 1, "a", 0.0)
@@ -124,9 +126,12 @@ def test_there_are_no_backups_while_anything_waits():
     homes=st.lists(st.lists(st.sampled_from(ALIVE), min_size=1, max_size=3), max_size=8),
     asks=st.lists(st.tuples(st.sampled_from(ALIVE), st.floats(0, 1)), max_size=30),
 )
-def test_every_task_is_given_out_once_and_within_the_delay(homes, asks):
+def test_every_task_is_given_out_once_and_within_the_delay(
+    homes: list[list[str]], asks: list[tuple[str, float]]
+) -> None:
     state, scheduler = job(homes)
-    now, given_out = 0.0, []
+    now = 0.0
+    given_out: list[tuple[int, int]] = []
     for node, pause in asks:
         now += pause
         choice = scheduler.choose(state, node, alive=ALIVE, now=now)

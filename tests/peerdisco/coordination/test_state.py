@@ -1,6 +1,9 @@
 """The replicated state: whatever order, repetition and loss do, the outputs are the right ones."""
 
+from __future__ import annotations
+
 import random
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +14,7 @@ from peerdisco.coordination.facts import (
     AttemptEnded,
     AttemptLost,
     Batch,
+    Fact,
     InputsResolved,
     JobEnded,
     JobPhase,
@@ -21,6 +25,7 @@ from peerdisco.coordination.facts import (
 )
 from peerdisco.coordination.replica import JobReplica, command
 from peerdisco.coordination.state import EVENTS_MAX, LOSSES_MAX, NODE_FAILURES_MAX, JobState
+from peerdisco.coordination.tasks import Attempt, TaskKey
 from peerdisco.messages import (
     ErrorKind,
     Failed,
@@ -41,7 +46,9 @@ WORDS = ["a b a", "b c", "a", "c c d"]
 MAP_REDUCE = (Stage("map", Grouping.SPLIT), Stage("reduce", Grouping.GROUP_LABEL))
 
 
-def spec_of(stages=MAP_REDUCE, inputs=WORDS, attempts_max=4):
+def spec_of(
+    stages: Sequence[Stage] = MAP_REDUCE, inputs: Sequence[str] = WORDS, attempts_max: int = 4
+) -> JobSpec:
     urls = tuple((f"raw://{text}",) for text in inputs)
     return JobSpec("job", "me", tuple(stages), urls, 2, "3.11", attempts_max)
 
@@ -49,25 +56,25 @@ def spec_of(stages=MAP_REDUCE, inputs=WORDS, attempts_max=4):
 class Play:
     """Applies facts to a state, keeps the log, and computes what attempts would write."""
 
-    def __init__(self, spec):
+    def __init__(self, spec: JobSpec) -> None:
         self.state = JobState()
-        self.log = []
-        self.contents = {}
-        self.read = {}
+        self.log: list[Fact] = []
+        self.contents: dict[str, str] = {}
+        self.read: dict[int, tuple[Input, ...]] = {}
         self.tell(JobSubmitted(spec, "b3-pack", 1.0))
         inputs = tuple(Input(urls) for urls in spec.inputs)
         self.tell(InputsResolved(inputs, tuple("" for _ in inputs), 1.0))
         self.open()
 
-    def tell(self, fact):
+    def tell(self, fact: Fact) -> None:
         self.log.append(fact)
         self.state.apply(fact)
 
-    def open(self):
+    def open(self) -> None:
         while (stage := self.state.next_stage) is not None:
             self.tell(StageOpened(stage, 2.0))
 
-    def ready(self):
+    def ready(self) -> list[TaskKey]:
         return [
             (stage, task)
             for stage, idle in enumerate(self.state.idle)
@@ -75,15 +82,16 @@ class Play:
             if self.state.ready((stage, task))
         ]
 
-    def assign(self, key, node):
+    def assign(self, key: TaskKey, node: str) -> int:
         number = self.state.attempts_given + 1
         self.read[number] = self.state.inputs_of(key)
         self.tell(Assigned(*key, number, node, 3.0))
         return number
 
-    def success(self, number, attempt):
+    def success(self, number: int, attempt: Attempt) -> Finished:
         """What a correct worker answers; contents are a function of what it read."""
-        words = []
+        assert self.state.spec is not None
+        words: list[str] = []
         for item in self.read[number]:
             words.extend(
                 self.contents.get(item.urls[0], item.urls[0].removeprefix("raw://")).split()
@@ -98,12 +106,12 @@ class Play:
                 outputs.append(Output(label, place, len(chosen), len(chosen)))
         return Finished(tuple(outputs), len(words), len(words))
 
-    def finish(self, number, attempt=None):
+    def finish(self, number: int, attempt: Attempt | None = None) -> None:
         attempt = attempt or self.state.attempts[number]
         self.tell(AttemptEnded(number, self.success(number, attempt), 4.0))
         self.open()
 
-    def run_out(self):
+    def run_out(self) -> None:
         """Let everything succeed from here on."""
         while not self.state.complete:
             for number in list(self.state.attempts):
@@ -113,25 +121,27 @@ class Play:
                 self.finish(self.assign(key, "n0"))
             self.open()
 
-    def answer(self):
+    def answer(self) -> list[str]:
         return sorted(
             self.contents[urls[0]] for urls in self.state.final_results() if self.contents[urls[0]]
         )
 
 
-def expected_answer():
+def expected_answer() -> list[str]:
     calm = Play(spec_of())
     calm.run_out()
     return calm.answer()
 
 
-def test_a_calm_job_counts_every_word_once():
+def test_a_calm_job_counts_every_word_once() -> None:
     assert expected_answer() == ["a a a c c c", "b b d"]
 
 
 @settings(max_examples=80, deadline=None)
 @given(seed=st.integers(0, 2**32), steps=st.integers(0, 60))
-def test_any_interleaving_of_losses_and_repeats_ends_with_the_right_outputs(seed, steps):
+def test_any_interleaving_of_losses_and_repeats_ends_with_the_right_outputs(
+    seed: int, steps: int
+) -> None:
     play = storm(seed, steps)
     play.run_out()
     assert play.answer() == expected_answer()
@@ -141,7 +151,7 @@ def test_any_interleaving_of_losses_and_repeats_ends_with_the_right_outputs(seed
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**32), cut=st.floats(0, 1))
-def test_replay_and_snapshots_give_the_same_state(seed, cut):
+def test_replay_and_snapshots_give_the_same_state(seed: int, cut: float) -> None:
     play = storm(seed, 40)
     replayed = JobReplica()
     for index, fact in enumerate(play.log):
@@ -159,11 +169,11 @@ def test_replay_and_snapshots_give_the_same_state(seed, cut):
     ]
 
 
-def storm(seed, steps):
+def storm(seed: int, steps: int) -> Play:
     """A job in which anything happens that may happen."""
     rng = random.Random(seed)
     play = Play(spec_of(attempts_max=10**6))
-    ended = {}
+    ended: dict[int, Attempt] = {}
     for _ in range(steps):
         attempts = list(play.state.attempts)
         ready = play.ready()
@@ -214,7 +224,7 @@ def storm(seed, steps):
     return play
 
 
-def check_consistent(state):
+def check_consistent(state: JobState) -> None:
     for number, stage in enumerate(state.stages):
         assert stage.done == sum(task.done for task in stage.tasks)
         for index, task in enumerate(stage.tasks):
@@ -224,7 +234,7 @@ def check_consistent(state):
         assert attempt_number in state.task((attempt.stage, attempt.task)).running
 
 
-def test_the_first_success_wins_and_later_ones_change_nothing():
+def test_the_first_success_wins_and_later_ones_change_nothing() -> None:
     play = Play(spec_of())
     first = play.assign((0, 0), "n0")
     second = play.assign((0, 0), "n1")
@@ -236,14 +246,14 @@ def test_the_first_success_wins_and_later_ones_change_nothing():
     assert play.state.stages[0].done == 1
 
 
-def test_a_repeated_attempt_number_is_ignored():
+def test_a_repeated_attempt_number_is_ignored() -> None:
     play = Play(spec_of())
     number = play.assign((0, 0), "n0")
     play.tell(Assigned(0, 1, number, "n1", 3.0))
     assert play.state.attempts[number].task == 0
 
 
-def test_a_lost_attempt_that_succeeds_late_still_counts():
+def test_a_lost_attempt_that_succeeds_late_still_counts() -> None:
     play = Play(spec_of())
     number = play.assign((0, 0), "n0")
     attempt = play.state.attempts[number]
@@ -253,7 +263,7 @@ def test_a_lost_attempt_that_succeeds_late_still_counts():
     assert play.state.task((0, 0)).done
 
 
-def test_a_repeated_report_does_not_bring_back_outputs_that_were_lost():
+def test_a_repeated_report_does_not_bring_back_outputs_that_were_lost() -> None:
     play = Play(spec_of())
     number = play.assign((0, 0), "n0")
     attempt = play.state.attempts[number]
@@ -264,14 +274,14 @@ def test_a_repeated_report_does_not_bring_back_outputs_that_were_lost():
     assert not play.state.task((0, 0)).done
 
 
-def test_lost_outputs_that_nobody_needs_any_more_are_not_made_again():
+def test_lost_outputs_that_nobody_needs_any_more_are_not_made_again() -> None:
     play = Play(spec_of())
     play.run_out()
     play.tell(NodeLost("n0", 5.0))
     assert play.state.complete
 
 
-def test_a_lost_node_reopens_producers_as_far_back_as_needed():
+def test_a_lost_node_reopens_producers_as_far_back_as_needed() -> None:
     stages = [
         Stage("one", Grouping.SPLIT),
         Stage("two", Grouping.SPLIT),
@@ -288,7 +298,7 @@ def test_a_lost_node_reopens_producers_as_far_back_as_needed():
     assert play.answer() == ["a a a"]
 
 
-def test_inputs_lost_before_the_producer_ran_again_do_not_count_against_it():
+def test_inputs_lost_before_the_producer_ran_again_do_not_count_against_it() -> None:
     play = Play(spec_of(inputs=["a"]))
     play.finish(play.assign((0, 0), "n0"))
     reduce = play.assign((1, 0), "n1")
@@ -299,11 +309,11 @@ def test_inputs_lost_before_the_producer_ran_again_do_not_count_against_it():
     assert play.ready() == [(1, 0)]
 
 
-def failure(kind, message="boom"):
+def failure(kind: ErrorKind, message: str = "boom") -> Failed:
     return Failed(TaskError(kind, message))
 
 
-def test_the_same_user_error_twice_dooms_the_job():
+def test_the_same_user_error_twice_dooms_the_job() -> None:
     play = Play(spec_of())
     play.tell(AttemptEnded(play.assign((0, 0), "n0"), failure(ErrorKind.USER), 4.0))
     assert play.state.doom is None
@@ -321,7 +331,7 @@ def test_the_same_user_error_twice_dooms_the_job():
         (ErrorKind.NODE, NODE_FAILURES_MAX),
     ],
 )
-def test_each_kind_of_failure_is_counted_by_itself(kind, allowed):
+def test_each_kind_of_failure_is_counted_by_itself(kind: ErrorKind, allowed: int) -> None:
     play = Play(spec_of(attempts_max=3))
     for other in ErrorKind:
         if other is not kind:
@@ -334,21 +344,23 @@ def test_each_kind_of_failure_is_counted_by_itself(kind, allowed):
     assert play.state.doom is not None
 
 
-def test_a_task_whose_attempts_keep_vanishing_dooms_the_job():
+def test_a_task_whose_attempts_keep_vanishing_dooms_the_job() -> None:
     play = Play(spec_of())
     for _ in range(LOSSES_MAX):
         assert play.state.doom is None
         play.tell(AttemptLost(play.assign((0, 0), "n0"), "node lost", 4.0))
+    assert play.state.doom is not None
     assert play.state.doom.kind is ErrorKind.NODE
 
 
-def test_inputs_of_the_job_that_no_replica_serves_are_an_input_failure():
+def test_inputs_of_the_job_that_no_replica_serves_are_an_input_failure() -> None:
     play = Play(spec_of(attempts_max=1))
     play.tell(AttemptEnded(play.assign((0, 0), "n0"), InputsLost(()), 4.0))
+    assert play.state.doom is not None
     assert play.state.doom.kind is ErrorKind.INPUT
 
 
-def test_after_the_last_fact_nothing_changes():
+def test_after_the_last_fact_nothing_changes() -> None:
     play = Play(spec_of())
     number = play.assign((0, 0), "n0")
     play.tell(JobEnded(JobPhase.KILLED, (), None, 9.0))
@@ -364,25 +376,25 @@ def test_after_the_last_fact_nothing_changes():
     assert play.state.phase is JobPhase.KILLED
 
 
-def test_a_job_without_inputs_is_complete_without_results():
+def test_a_job_without_inputs_is_complete_without_results() -> None:
     play = Play(spec_of(inputs=[]))
     assert play.state.complete
     assert play.state.final_results() == ()
 
 
-def test_a_first_stage_of_group_all_runs_once_even_without_inputs():
+def test_a_first_stage_of_group_all_runs_once_even_without_inputs() -> None:
     play = Play(spec_of([Stage("all", Grouping.GROUP_ALL)], inputs=[]))
     assert play.ready() == [(0, 0)]
     assert play.state.inputs_of((0, 0)) == ()
 
 
-def test_a_job_without_stages_has_its_inputs_as_results():
+def test_a_job_without_stages_has_its_inputs_as_results() -> None:
     play = Play(spec_of([], inputs=["a"]))
     assert play.state.complete
     assert play.state.final_results() == (("raw://a",),)
 
 
-def test_the_history_is_bounded():
+def test_the_history_is_bounded() -> None:
     play = Play(spec_of())
     for _ in range(EVENTS_MAX + 5):
         play.tell(NodeLost("n9", 1.0))
@@ -390,7 +402,7 @@ def test_the_history_is_bounded():
     assert play.state.events_told > EVENTS_MAX
 
 
-def test_facts_survive_their_encoding():
+def test_facts_survive_their_encoding() -> None:
     play = storm(7, 60)
     batch = Batch(tuple(play.log))
     assert decode(encode(batch), Batch) == batch
