@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass, field
 
 from peerdisco.security.tokens import DEFAULT_HTTP_PORT, DEFAULT_PEER_PORT, Address
 
 LOOPBACK = "127.0.0.1"
+
+
+class UdpLibrary(enum.StrEnum):
+    """What the UDP port is built on; both behave the same."""
+
+    AIOUDP = "aioudp"
+    ASYNCIO = "asyncio"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +36,7 @@ class NodeConfig:
         replicas: Copies of each blob and tag (all nodes when there are fewer).
         local: Timings for a cluster on one machine instead of a network.
         task_memory_bytes: What one task may hold before it spills to disk.
+        udp: Which library serves the UDP port.
     """
 
     name: str
@@ -44,6 +53,7 @@ class NodeConfig:
     replicas: int = 3
     local: bool = False
     task_memory_bytes: int = 256 * 1024 * 1024
+    udp: UdpLibrary = UdpLibrary.AIOUDP
 
 
 def is_loopback(host: str) -> bool:

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from peerdisco.config import LOOPBACK, NodeConfig, is_loopback
+from peerdisco.config import LOOPBACK, NodeConfig, UdpLibrary, is_loopback
 from peerdisco.errors import ConfigurationError, JoinFailed, PeerdiscoError
 from peerdisco.host.machine import host_machine
 from peerdisco.identity import load_secret, save_secret
@@ -68,6 +68,7 @@ class Options:
         slots: Tasks at a time.
         stores: Whether the node offers its disk to DDFS.
         zone: What fails together with this node.
+        udp: Which library serves the UDP port.
         log_level: Of the log on standard error.
     """
 
@@ -80,6 +81,7 @@ class Options:
     slots: int | None = None
     stores: bool = True
     zone: str = ""
+    udp: str = UdpLibrary.AIOUDP
     log_level: str = "info"
 
 
@@ -164,6 +166,7 @@ def _configure(root: Path, options: Options, token: Token | None) -> NodeConfig:
         zone=options.zone,
         seeds=token.addresses if token else (),
         local=is_loopback(advertise[0]),
+        udp=UdpLibrary(options.udp),
     )
 
 

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from peerdisco import __version__
-from peerdisco.config import NodeConfig, is_loopback
+from peerdisco.config import NodeConfig, UdpLibrary, is_loopback
 from peerdisco.coordination import Coordination, Failures, Ports
 from peerdisco.errors import PeerdiscoError
 from peerdisco.execution import ExecutionConfig, Runner
@@ -51,6 +51,8 @@ from peerdisco_gossip import (
     Membership,
     MemberState,
     Seal,
+    open_aioudp_port,
+    open_asyncio_port,
 )
 from peerdisco_webui import Access, Views, by_token, everybody, make_app, serving
 
@@ -67,6 +69,7 @@ BACK_BY_S = 600.0
 """A stopping node means to be back within this time; its data is not rebuilt meanwhile."""
 
 STOP_GRACE_S = 2.0
+UDP_PORTS = {UdpLibrary.AIOUDP: open_aioudp_port, UdpLibrary.ASYNCIO: open_asyncio_port}
 JOIN_AFTER_S = {True: 2.0, False: 30.0}
 """How long a node lives before it holds data, on one machine and on a network."""
 
@@ -84,7 +87,7 @@ async def run_node(
     try:
         seal = Seal(KeyRing([identity.secret.gossip_key]), identity.node_id, machine.entropy(8))
         datagrams = await Datagrams.open(
-            identity.node_id, seal, _udp_host(config), config.peer_port
+            identity.node_id, seal, _udp_host(config), config.peer_port, UDP_PORTS[config.udp]
         )
         try:
             await Node(machine, config, identity, log, index, datagrams).run(on_ready)

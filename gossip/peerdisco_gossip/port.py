@@ -32,11 +32,12 @@ import socket
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import Any, Final, Protocol
-
-import aioudp
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from peerdisco_gossip.limits import PACKET_BYTES_MAX
+
+if TYPE_CHECKING:
+    import aioudp
 
 Address = tuple[str, int]
 OnDatagram = Callable[[Address, bytes], bool]
@@ -234,6 +235,8 @@ class _AioudpPort:
 
     async def open(self, host: str, port: int) -> None:
         """Serve, and find the transport by greeting ourselves (traps 7 and 8)."""
+        import aioudp  # here, so that a distribution may leave it out and use the other port
+
         await self._served.enter_async_context(aioudp.serve(host, port, self._handle))
         async with aioudp.connect(_LOOPBACK_OF.get(host, host), port) as greeter:
             for _ in range(GREETING_TRIES):

@@ -57,12 +57,19 @@ def token() -> None:
 
 
 @token.command()
-@click.option("--join", is_flag=True, help="The command that joins a machine instead.")
 @client_command
-def create(join: bool, cluster: Cluster, output: Output) -> None:
+def create(cluster: Cluster, output: Output) -> None:
     """A fresh value for PEERDISCO, for a program elsewhere. Keep it secret."""
-    text = cluster.join_command() if join else cluster.client_string()
-    output.value({"join" if join else "client": text}, text)
+    text = cluster.client_string()
+    output.value({"client": text}, text)
+
+
+@token.command()
+@client_command
+def join(cluster: Cluster, output: Output) -> None:
+    """A fresh command that joins another machine. Keep it secret; it holds for a day."""
+    text = cluster.join_command()
+    output.value({"join": text}, text)
 
 
 @click.command()

@@ -37,6 +37,14 @@ COMMANDS = {
 @click.option("--no-storage", is_flag=True, help="Run tasks, but keep no data for the cluster.")
 @click.option("--zone", default="", help="What fails together with this node, as a rack does.")
 @click.option(
+    "--udp",
+    type=click.Choice(["aioudp", "asyncio"]),
+    default="aioudp",
+    envvar="PEERDISCO_UDP",
+    show_default=True,
+    help="What serves the UDP port; see the README on aioudp's licence.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",

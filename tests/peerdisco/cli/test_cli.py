@@ -46,7 +46,7 @@ def test_status_and_nodes(run: Run) -> None:
 
 def test_tokens(run: Run) -> None:
     assert run("token", "create").output == "pdc1.x.y@127.0.0.1:8989\n"
-    assert run("token", "create", "--join").output.startswith("peerdisco --join pd1.")
+    assert run("token", "join").output.startswith("peerdisco --join pd1.")
     assert json.loads(run("token", "create", "--json").output) == {
         "client": "pdc1.x.y@127.0.0.1:8989"
     }
