@@ -13,6 +13,7 @@ payload. `build` runs at the client, where the functions are; `parse` anywhere.
 from __future__ import annotations
 
 import io
+import os
 import struct
 import sys
 import sysconfig
@@ -20,7 +21,6 @@ from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from types import CellType, CodeType, ModuleType
 from typing import Any, ClassVar, NamedTuple
 
@@ -244,7 +244,7 @@ def _own_modules_by_value() -> Iterator[None]:
             cloudpickle.unregister_pickle_by_value(module)
 
 
-def _is_own(name: str, module: ModuleType, libraries: list[Path]) -> bool:
+def _is_own(name: str, module: ModuleType, libraries: list[str]) -> bool:
     """Whether a module is the user's own: neither the library's, nor installed, nor ours."""
     top = name.partition(".")[0]
     if name == "__main__" or top == "peerdisco" or top.startswith("peerdisco_"):
@@ -252,12 +252,19 @@ def _is_own(name: str, module: ModuleType, libraries: list[Path]) -> bool:
     path = getattr(module, "__file__", None)
     if not isinstance(path, str) or getattr(module, "__name__", "") != name:
         return False
-    place = Path(path).resolve()
-    if {"site-packages", "dist-packages"} & set(place.parts):
-        return False
-    return not any(place.is_relative_to(library) for library in libraries)
+    if _is_within(path, libraries):
+        return False  # nearly all modules end here, without a look at the disk
+    place = os.path.realpath(path)
+    installed = {"site-packages", "dist-packages"} & set(place.split(os.sep))
+    return not installed and not _is_within(place, libraries)
 
 
-def _library_directories() -> list[Path]:
-    paths = sysconfig.get_paths()
-    return [Path(paths[name]).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+def _is_within(path: str, directories: list[str]) -> bool:
+    return any(path.startswith(directory) for directory in directories)
+
+
+def _library_directories() -> list[str]:
+    """Where Python keeps its own and installed modules, as it says and as the disk says."""
+    paths = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    everywhere = dict.fromkeys([*paths, *map(os.path.realpath, paths)])
+    return [path.rstrip(os.sep) + os.sep for path in everywhere]
