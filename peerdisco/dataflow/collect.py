@@ -27,6 +27,8 @@ ENTRY_BYTES = 200
 
 _SAMPLE = 16
 
+_TEXT = (str, bytes)  # two characters are no pair, whatever unpacking says
+
 _first, _second = itemgetter(0), itemgetter(1)
 
 Pairs = Sequence[tuple[Any, Any]]
@@ -102,7 +104,7 @@ def columns(pairs: Pairs) -> tuple[list[Any], list[Any]]:
     try:
         keys, values = list(map(_first, pairs)), list(map(_second, pairs))
         # Every record has an index 1, hence at least two fields: so the sum tells of a third.
-        if sum(map(len, pairs)) == 2 * len(pairs):
+        if sum(map(len, pairs)) == 2 * len(pairs) and not isinstance(next(iter(pairs), ()), _TEXT):
             return keys, values
     except (TypeError, IndexError, KeyError):
         pass
@@ -112,7 +114,7 @@ def columns(pairs: Pairs) -> tuple[list[Any], list[Any]]:
 
 def _is_pair(pair: Any) -> bool:
     try:
-        return len(pair) == 2 and (pair[0], pair[1]) is not None
+        return len(pair) == 2 and not isinstance(pair, _TEXT) and (pair[0], pair[1]) is not None
     except (TypeError, IndexError, KeyError):
         return False
 

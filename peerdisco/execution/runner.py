@@ -140,7 +140,6 @@ class Runner:
         running = self._begin(number, assignment)
         kept = False
         try:
-            await self._ready.wait()
             outcome = await self._attempt(running, spool, target)
             kept = isinstance(outcome, Finished) and not assignment.final
             return outcome
@@ -161,7 +160,10 @@ class Runner:
         return [job_of(name) for name in await self._disk.list(SEGMENTS)]
 
     async def forget(self, job: str) -> None:
-        """Remove everything of a job. Attempts that still run leave nothing behind either."""
+        """Remove everything of a job. Attempts that still run leave nothing behind either.
+
+        Raises OSError of the disk; repeating it is harmless.
+        """
         for running in self._running.values():
             running.forgotten = running.forgotten or running.assignment.job == job
         for pack in [pack for pack in self._packs if pack[0] == job]:
@@ -173,6 +175,11 @@ class Runner:
 
     async def _attempt(self, running: Running, spool: str, target: str) -> Outcome:
         assignment = running.assignment
+        try:
+            async with asyncio.timeout(self._config.start_timeout_s):
+                await self._ready.wait()
+        except TimeoutError:
+            return self._failed(ErrorKind.NODE, "the node is not ready to run tasks")
         try:
             pack = await self._pack(assignment)
         except Exception as error:  # the blobs' own errors

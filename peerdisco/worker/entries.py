@@ -8,7 +8,8 @@ What a map function gets, as an entry:
 - of a result of another job, each record as a (key, value) pair;
 - of a job with `map_reader(fd, size, url[, params])`, whatever that yields; `fd` is a binary file.
 
-A reduce function gets what its `reduce_reader` yields, else the same: pairs, as a rule.
+A reduce function gets the records of the stage before it. If it is the first stage itself, it gets
+entries as above, with `reduce_reader` in place of `map_reader`.
 
 Counting costs no step of Python's per entry: `itertools.repeat` knows how often it was asked.
 """
@@ -17,11 +18,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Generator, Iterator, Sequence
-from itertools import chain, compress, repeat
+from functools import partial
+from itertools import chain, compress, islice, repeat
 from operator import length_hint
 from typing import Any, BinaryIO
 
-from peerdisco.dataflow.errors import CorruptRecords
+from peerdisco.dataflow.collect import CHUNK_RECORDS, columns
 from peerdisco.dataflow.files import Files
 from peerdisco.dataflow.format import MAGIC, Batch, is_record_stream, read_batches
 from peerdisco.dataflow.runs import expand
@@ -76,6 +78,7 @@ class Entries:
         self._ticks = Ticks()
         self._input_began = 0
         self.url = ""
+        self._text: io.TextIOWrapper | None = None
         self._opening = self._opened(self._entries)
         self.stream = self._ticks.through(chain.from_iterable(self._opening))
 
@@ -99,7 +102,7 @@ class Entries:
 
     def batches(self) -> Iterator[Batch]:
         """All inputs as batches of records, for sorting. `count` does not see them."""
-        self._opening = self._opened(_batches)
+        self._opening = self._opened(self._batches)
         return chain.from_iterable(self._opening)
 
     def _opened(self, read: Read) -> Generator[Iterator[Any], None, None]:
@@ -108,8 +111,7 @@ class Entries:
             self._input_began = self.count
             self.url = local.url
             with self._open(local) as file:
-                items = read(local, file)  # kept: a text file that is dropped unclosed warns
-                yield items
+                yield read(local, file)
         self.url = ""
 
     def _open(self, local: LocalInput) -> BinaryIO:
@@ -120,14 +122,22 @@ class Entries:
         except OSError as error:
             raise InputError(f"cannot open {local.url}: {error.strerror or error}") from error
 
+    def _batches(self, local: LocalInput, file: BinaryIO) -> Iterator[Batch]:
+        if local.kind is InputKind.RECORDS or (self._reader is None and _is_records(local, file)):
+            return read_batches(file, trusted=True)
+        chunks = iter(partial(_take, self._entries(local, file)), [])
+        return (Batch(*columns(chunk), None) for chunk in chunks)
+
     def _entries(self, local: LocalInput, file: BinaryIO) -> Iterator[Any]:
-        if self._reader is not None:
+        if self._reader is not None and local.kind is not InputKind.RECORDS:
             return self._read_by_user(self._reader, local, file)
         if _is_records(local, file):
             return chain.from_iterable(map(expand, read_batches(file, trusted=True)))
         if local.kind is InputKind.TEXT:
             return iter((local.text,))
-        return io.TextIOWrapper(file, encoding="utf-8", errors="replace")
+        # Kept until its file is closed: a text file that is dropped before warns.
+        self._text = io.TextIOWrapper(file, encoding="utf-8", errors="replace")
+        return self._text
 
     def _read_by_user(self, reader: Reader, local: LocalInput, file: BinaryIO) -> Iterator[Any]:
         size = local.size or file.seek(0, io.SEEK_END)
@@ -145,7 +155,5 @@ def _is_records(local: LocalInput, file: BinaryIO) -> bool:
     return local.kind is InputKind.RECORDS
 
 
-def _batches(local: LocalInput, file: BinaryIO) -> Iterator[Batch]:
-    if not _is_records(local, file):
-        raise CorruptRecords(f"{local.url} is no record stream, so it cannot be sorted")
-    return read_batches(file, trusted=True)
+def _take(entries: Iterator[Any]) -> list[Any]:
+    return list(islice(entries, CHUNK_RECORDS))

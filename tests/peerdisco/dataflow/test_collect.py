@@ -85,6 +85,11 @@ def test_what_is_no_pair_is_shown_to_the_user(odd: Any) -> None:
         columns([("a", 1), odd])
 
 
+def test_two_characters_are_no_pair() -> None:
+    with pytest.raises(BadRecord, match="not 'ab'"):
+        columns(["ab", "cd"])  # type: ignore[list-item]  # as users do
+
+
 def test_lists_of_two_pass_for_pairs() -> None:
     assert (["a"], [1]) == columns([["a", 1]])  # type: ignore[list-item]  # as users do
 

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from typing import Any
 
+from peerdisco.execution import ExecutionConfig, Runner
 from peerdisco.messages import (
     ErrorKind,
     Failed,
@@ -259,3 +260,19 @@ async def test_running_attempts_show_their_progress(world: Any) -> None:
     assert isinstance(attempt.result(), Finished)
     assert max(seen) > 0
     assert seen == sorted(seen)
+
+
+async def test_a_node_that_never_gets_ready_refuses_in_time(world: Any) -> None:
+    node = await world.start("one", workers_warm=0)
+    idle = Runner(
+        "one",
+        "host-one",
+        node.disk,
+        node.processes,
+        world.blobs,
+        node.rpc,
+        ExecutionConfig(start_timeout_s=0.01),
+    )
+    outcome = await idle.run(world.assignment(world.pack(SEED), "map", []))
+    assert isinstance(outcome, Failed)
+    assert outcome.error.message == "the node is not ready to run tasks"

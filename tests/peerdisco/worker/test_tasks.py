@@ -186,3 +186,33 @@ def test_a_reduce_of_nothing_still_runs(bench: Any) -> None:
 def test_final_outputs_keep_the_order_in_which_they_were_yielded(bench: Any) -> None:
     outcome = bench.map({"map": words}, bench.text("b a b\n"), final=True)
     assert ["b", "a", "b"] == [key for key, _ in bench.records(outcome)]
+
+
+def pairs_of_text(fd: Any, size: int, url: str) -> Any:
+    return (tuple(line.decode().split()) for line in fd)
+
+
+@pytest.mark.parametrize("sort", [False, True])
+def test_a_first_stage_reduce_reads_what_its_reader_yields(bench: Any, sort: bool) -> None:
+    functions = {
+        "reduce": lambda records, params: records,
+        "reduce_reader": pairs_of_text,
+        "sort": sort,
+    }
+    outcome = bench.reduce(functions, bench.text("b 1\na 2\n"), final=True)
+    expected = [("a", "2"), ("b", "1")] if sort else [("b", "1"), ("a", "2")]
+    assert expected == bench.records(outcome)
+
+
+def test_a_reader_is_for_inputs_and_never_sees_the_records_between_stages(bench: Any) -> None:
+    mapped = bench.map({"map": words}, bench.text("a b\n"))
+    functions = {"reduce": total, "reduce_reader": pairs_of_text}
+    reduced = bench.reduce(functions, *bench.segments(mapped, 0), final=True)
+    assert [("a", 1), ("b", 1)] == bench.records(reduced)
+
+
+def test_a_first_stage_reduce_without_a_reader_gets_lines(bench: Any) -> None:
+    functions = {"reduce": lambda lines, params: [("lines", len(list(lines)))]}
+    assert [("lines", 2)] == bench.records(bench.reduce(functions, bench.text("a\nb\n")))
+    error = bench.fail("reduce", functions | {"sort": True}, bench.text("a\nb\n")).error
+    assert "must be a pair" in error.message
