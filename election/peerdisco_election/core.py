@@ -198,7 +198,7 @@ class Core:
     def trust(self, now: float) -> list[Effect]:
         """The leader was heard after all: withdraw the doubt."""
         if isinstance(self.role, Follower) and self.leader is not None:
-            self.role.heard(now)
+            self.role.relieve(now)
         return self._finish(now)
 
     def forget_leader(self, now: float) -> list[Effect]:

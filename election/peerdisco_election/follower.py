@@ -44,6 +44,7 @@ class Follower:
         self._core = core
         self._heard_at = now
         self._suspicion: Cause | None = None
+        self._suspected_at = now
         self._incoming: Incoming | None = None
         self.deadline: float | None = None
 
@@ -60,8 +61,18 @@ class Follower:
             self.deadline = None if quiet else now + core.election_timeout()
 
     def heard(self, now: float) -> None:
-        """The leader has spoken."""
+        """The leader has spoken.
+
+        Shortly after evidence that it is gone this proves nothing: its last messages may have
+        been on their way.
+        """
         self._heard_at = now
+        hold = self._core.config.evidence_delay_max
+        if self._suspicion is not Cause.EVIDENCE or now >= self._suspected_at + hold:
+            self.relieve(now)
+
+    def relieve(self, now: float) -> None:
+        """No doubt is left."""
         self._suspicion = None
         self.rest(now)
 
@@ -69,6 +80,7 @@ class Follower:
         """Protect the leader no longer, and arm an election after a short or a long random wait."""
         core, config = self._core, self._core.config
         self._suspicion = cause
+        self._suspected_at = now
         if not core.is_voter:
             return
         if soon:

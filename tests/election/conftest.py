@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
 
+from tests.election.nodes import BRISK, Net
 from tests.election.storms import Storm
 from tests.election.world import Cluster, FakeStore
 
@@ -26,3 +28,9 @@ def storm() -> Callable[[int], None]:
 def fake_store() -> FakeStore:
     """An empty store in memory."""
     return FakeStore()
+
+
+@pytest.fixture
+def make_net() -> Callable[..., Net]:
+    """Makes a net of nodes with brisk timers; the arguments replace fields of its config."""
+    return lambda **changes: Net(dataclasses.replace(BRISK, **changes))
