@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 THREADS_MAX = 8
 TEMPORARY_SUFFIX = ".new"
+REMOVE_TRIES = 100
 IOV_MAX = 512
 """Buffers per writev call; Linux and macOS allow 1024."""
 
@@ -167,8 +168,16 @@ def _remove(path: Path) -> None:
 
 
 def _remove_tree(path: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(path)
+    for _ in range(REMOVE_TRIES):
+        try:
+            shutil.rmtree(path)
+        except FileNotFoundError:
+            if not path.exists():
+                return
+            # Somebody else removed an entry meanwhile: take what is left.
+        else:
+            return
+    raise OSError(f"{path} keeps changing while it is removed")
 
 
 def _size(path: Path) -> int | None:

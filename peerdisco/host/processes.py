@@ -32,17 +32,21 @@ class HostProcesses:
     async def start_worker(self) -> HostProcess:
         """See Processes."""
         log = tempfile.TemporaryFile("ab+", dir=self._root, prefix="worker-")  # noqa: SIM115 - owned below
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "peerdisco.worker",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=log,
-            cwd=self._root,
-            env=_environment(),
-            start_new_session=True,
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "peerdisco.worker",
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                cwd=self._root,
+                env=_environment(),
+                start_new_session=True,
+            )
+        except BaseException:
+            log.close()
+            raise
         return HostProcess(process, log)
 
 
@@ -88,10 +92,13 @@ class HostProcess:
         status = await self._process.wait()
         if self._process.stdin is not None:
             self._process.stdin.close()
+        self._log.close()
         return status
 
     def log_tail(self) -> str:
-        """See Process."""
+        """See Process. Empty once the process has been waited for."""
+        if self._log.closed:
+            return ""
         descriptor = self._log.fileno()
         size = os.fstat(descriptor).st_size
         tail = os.pread(descriptor, LOG_TAIL_BYTES, max(0, size - LOG_TAIL_BYTES))
