@@ -56,6 +56,7 @@ class HostProcess:
     def __init__(self, process: asyncio.subprocess.Process, log: IO[bytes]) -> None:
         self._process = process
         self._log = log
+        self._ended = False
 
     @property
     def pid(self) -> int:
@@ -84,12 +85,16 @@ class HostProcess:
 
     def kill(self) -> None:
         """See Process."""
+        if self._ended:
+            return  # the number may belong to somebody else by now
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
     async def wait(self) -> int:
         """See Process."""
         status = await self._process.wait()
+        self.kill()  # whatever it started ends with it
+        self._ended = True
         if self._process.stdin is not None:
             self._process.stdin.close()
         self._log.close()
