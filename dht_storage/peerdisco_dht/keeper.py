@@ -9,7 +9,7 @@ are kept, since blobs may still lie where an older placement put them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from peerdisco_dht.keys import PARTITIONS, partition_of_key
 from peerdisco_dht.layout import Layout, Placement
@@ -35,6 +35,8 @@ class LayoutKeeper:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._tables: dict[Placement, Table] = {}
+        self._sets: dict[int, QuorumSets] = {}
+        self._moving: list[int] | None = None
         self._listeners: list[Callable[[Layout], None]] = []
         row = store.get(LAYOUT_ROW)
         self.layout = decode(row, Layout) if row is not None else Layout()
@@ -82,11 +84,15 @@ class LayoutKeeper:
 
         Sets of equal members count once, so a partition that did not move is never joint.
         """
+        known = self._sets.get(partition)
+        if known is not None:
+            return known
         sets = {tuple(sorted(self.home(partition))): self.home(partition)}
         for placement in self.layout.previous:
             home = self._table(placement)[partition]
             sets.setdefault(tuple(sorted(home)), home)
-        return tuple(sets.values())
+        self._sets[partition] = tuple(sets.values())
+        return self._sets[partition]
 
     def earlier_homes(self, partition: int) -> tuple[NodeId, ...]:
         """Nodes that were home under recent placements and are not now, latest first."""
@@ -94,11 +100,12 @@ class LayoutKeeper:
         nodes = dict.fromkeys(node for home in homes for node in home)
         return tuple(node for node in nodes if node not in self.home(partition))
 
-    def moving_partitions(self) -> list[int]:
+    def moving_partitions(self) -> Sequence[int]:
         """Partitions whose registers must be handed over to the current placement."""
-        if not self.layout.previous:
-            return []
-        return [p for p in range(PARTITIONS) if len(self.quorum_sets(p)) > 1]
+        if self._moving is None:
+            joint = range(PARTITIONS) if self.layout.previous else range(0)
+            self._moving = [p for p in joint if len(self.quorum_sets(p)) > 1]
+        return self._moving
 
     def zone(self, node: NodeId) -> str:
         """The zone of a node: its own id when it names none."""
@@ -126,6 +133,8 @@ class LayoutKeeper:
 
     def _compute(self) -> None:
         """Compute missing tables, newest last, and drop the oldest that nothing needs."""
+        self._sets = {}
+        self._moving = None
         wanted = [*self.layout.previous, self.layout.placement]
         for placement in wanted:
             table = self._tables.pop(placement, None)

@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import pytest
+
 from peerdisco_dht import (
     AddNodes,
     Command,
@@ -221,8 +222,11 @@ class MemoryRpc:
 
     async def _arrive(self, peer: str, method: str, timeout: float) -> Node:
         self.network.calls[method] = self.network.calls.get(method, 0) + 1
+        myself = self.network.up.get(self.me)
+        if myself is None or myself.rpc is not self:
+            raise ConnectionRefusedError("this incarnation has crashed")
         if peer == self.me:
-            return self.network.up[self.me]
+            return myself
         return await self.network.travel(self.me, peer, timeout)
 
     async def _return(self, node: Node, timeout: float) -> None:

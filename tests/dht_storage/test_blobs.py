@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import pytest
+
 from peerdisco_dht import Durability, NoSuchBlob, RemoveNodes, Unavailable
 from peerdisco_dht.blobs.identity import chunk_list_of
 from peerdisco_dht.blobs.shelf import file_path

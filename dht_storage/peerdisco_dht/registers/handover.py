@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from peerdisco_dht.config import StorageConfig
 from peerdisco_dht.epochs import EpochRpc, StaleEpoch
@@ -112,9 +112,10 @@ class Handover:
         if layout.since != self._since:
             self._since, self._done = layout.since, {}
         moving = self._keeper.moving_partitions()
+        alive = dict.fromkeys(self._members.alive())
         groups: dict[QuorumSets, list[int]] = {}
         for partition in moving:
-            if partition not in self._done and self._is_mine(partition):
+            if partition not in self._done and self._is_mine(partition, alive):
                 groups.setdefault(self._keeper.quorum_sets(partition)[1:], []).append(partition)
         for old, partitions in groups.items():
             for start in range(0, len(partitions), PARTITIONS_AT_A_TIME):
@@ -123,8 +124,8 @@ class Handover:
                     self._done.update(dict.fromkeys(some))
         return bool(moving)
 
-    def _is_mine(self, partition: int) -> bool:
-        alive = self._members.alive()
+    def _is_mine(self, partition: int, alive: Container[NodeId]) -> bool:
+        """Whether this node is the first new home that lives; at worst two believe it."""
         return self._me == next((n for n in self._keeper.home(partition) if n in alive), None)
 
     async def _hand_over(self, old: QuorumSets, partitions: Sequence[int]) -> bool:

@@ -108,12 +108,14 @@ class Session(Message, frozen=True, array_like=True):
     Attributes:
         name: The session.
         floor: Sequence numbers up to this one are too old to tell.
-        recent: (sequence number, version that the operation made), ascending.
+        sequences: The operations that are remembered, ascending.
+        versions: The version that each of them made.
     """
 
     name: str
     floor: int
-    recent: tuple[tuple[int, int], ...]
+    sequences: tuple[int, ...]
+    versions: tuple[int, ...]
 
 
 class RegisterValue(Message, frozen=True, array_like=True):

@@ -137,8 +137,9 @@ class Router:
         return _value(name, reply.answer)
 
     async def read_stale(self, name: str) -> RegisterValue:
-        """The newest value among the homes that answer, perhaps an old one.
+        """The newest value among the homes that answer.
 
+        It may be old, or hold a write that was never acknowledged and may still be undone.
         Raises Unavailable when no home answers at all.
         """
         sets = self._keeper.quorum_sets(partition_of_name(name))

@@ -8,6 +8,7 @@ them.
 
 from __future__ import annotations
 
+from bisect import bisect
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -125,9 +126,9 @@ def _recall(sessions: tuple[Session, ...], operation: Operation) -> Reply | None
     for session in sessions:
         if session.name != operation.session:
             continue
-        for sequence, version in session.recent:
-            if sequence == operation.sequence:
-                return Reply(Result.APPLIED, version)
+        if operation.sequence in session.sequences:
+            place = session.sequences.index(operation.sequence)
+            return Reply(Result.APPLIED, session.versions[place])
         if operation.sequence <= session.floor:
             return Reply(Result.FORGOTTEN, 0)
     return None
@@ -138,14 +139,22 @@ def _remember(
 ) -> tuple[Session, ...]:
     if not operation.session:
         return sessions
-    floor, recent = 0, [(operation.sequence, version)]
+    mine = Session(operation.session, 0, (), ())
     others = []
     for session in sessions:
         if session.name == operation.session:
-            floor, recent = session.floor, sorted([*session.recent, *recent])
+            mine = session
         else:
             others.append(session)
-    for sequence, _ in recent[:-RECENT_MAX]:
-        floor = max(floor, sequence)
-    mine = Session(operation.session, floor, tuple(recent[-RECENT_MAX:]))
+    mine = _with(mine, operation.sequence, version)
     return (*others[max(0, len(others) - SESSIONS_MAX + 1) :], mine)
+
+
+def _with(session: Session, sequence: int, version: int) -> Session:
+    """The session with one more operation; the lowest are forgotten when there are too many."""
+    place = bisect(session.sequences, sequence)
+    sequences = (*session.sequences[:place], sequence, *session.sequences[place:])
+    versions = (*session.versions[:place], version, *session.versions[place:])
+    forgotten = sequences[:-RECENT_MAX]
+    floor = max(session.floor, *forgotten) if forgotten else session.floor
+    return Session(session.name, floor, sequences[-RECENT_MAX:], versions[-RECENT_MAX:])

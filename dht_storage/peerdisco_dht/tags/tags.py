@@ -199,7 +199,8 @@ class Tags:
     async def get(self, name: str, *, stale_ok: bool = False) -> Tag:
         """The whole tag; raises NoSuchTag.
 
-        With `stale_ok` any reachable home will do, and the answer may be an old one.
+        With `stale_ok` any reachable home will do; the answer may be old, or hold a write that
+        was never acknowledged.
         """
         version, head = await self._head(check_name(name), stale_ok=stale_ok)
         if head is None:
