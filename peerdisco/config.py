@@ -55,6 +55,13 @@ class NodeConfig:
     task_memory_bytes: int = 256 * 1024 * 1024
     udp: UdpLibrary = UdpLibrary.AIOUDP
 
+    @property
+    def udp_host(self) -> str:
+        """The interface of the UDP port; all of them when none was named."""
+        if self.listen_host:
+            return self.listen_host
+        return "::" if ":" in self.advertise[0] else "0.0.0.0"  # noqa: S104 - sealed, see README
+
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach the host."""

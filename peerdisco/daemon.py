@@ -21,13 +21,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from peerdisco.adoption import adopt, finish_adoption
 from peerdisco.config import LOOPBACK, NodeConfig, UdpLibrary, is_loopback
-from peerdisco.errors import ConfigurationError, JoinFailed, PeerdiscoError
+from peerdisco.errors import ConfigurationError, PeerdiscoError
 from peerdisco.host.machine import host_machine
-from peerdisco.identity import load_secret, save_secret
-from peerdisco.joining import JOIN_TIMEOUT_S, redeem_token
+from peerdisco.identity import KEY_BYTES, load_secret
+from peerdisco.joining import is_for, redeem_token
 from peerdisco.machine import Machine
-from peerdisco.node import Node, holds_data, run_node
+from peerdisco.membership import UDP_TIMEOUT_S, no_datagrams
+from peerdisco.node import UDP_PORTS, Node, run_node
+from peerdisco.reachability import Reachability
+from peerdisco.security.secrets import ClusterSecret, node_id_of_private
 from peerdisco.security.tokens import (
     DEFAULT_HTTP_PORT,
     DEFAULT_PEER_PORT,
@@ -46,6 +50,7 @@ from peerdisco.startup import (
     data_directory,
     set_up_logging,
 )
+from peerdisco_gossip import Datagrams, KeyRing, Seal
 
 logger = logging.getLogger(__name__)
 
@@ -98,8 +103,6 @@ def run(options: Options) -> int:
 
 async def _serve(machine: Machine, root: Path, options: Options) -> int:
     token = _token(options.join)
-    if token is not None:
-        await _adopt(machine, token)
     config = _configure(root, options, token)
 
     def announce(node: Node) -> None:
@@ -107,6 +110,9 @@ async def _serve(machine: Machine, root: Path, options: Options) -> int:
 
     stop_signals = _StopSignals(_this_task().cancel)
     try:
+        await finish_adoption(machine)
+        if token is not None:
+            await _join(machine, config, token)
         await run_node(machine, config, announce)
     except asyncio.CancelledError:
         if not stop_signals.asked:
@@ -120,20 +126,32 @@ def _this_task() -> asyncio.Task[object]:
     return task
 
 
-async def _adopt(machine: Machine, token: Token) -> None:
-    """Redeem a join token and make the data directory belong to the token's cluster."""
-    async with asyncio.timeout(JOIN_TIMEOUT_S):
-        secret = await redeem_token(token)
+async def _join(machine: Machine, config: NodeConfig, token: Token) -> None:
+    """Redeem a join token, and make the data directory belong to the token's cluster.
+
+    Nothing on disk changes before the cluster has answered by TCP and by UDP. A node that belongs
+    to it already has nothing to redeem, so the token may stay in its command line for ever.
+    """
     known = await load_secret(machine.disk)
-    if known == secret:
+    if known is not None and is_for(token, known):
         return
-    if known is not None and await holds_data(machine):
-        raise JoinFailed(
-            "this node holds data of another cluster, which joining would leave behind. "
-            "Start it with a new --data directory, or move its data first: "
-            "`peerdisco ddfs get` here, `peerdisco ddfs chunk` there."
-        )
-    await save_secret(machine.disk, secret)
+    secret = await redeem_token(token, machine.wall_time)
+    if not await _datagrams_pass(machine, config, secret, token.addresses):
+        raise no_datagrams(token.addresses)
+    await adopt(machine, secret, token.addresses)
+
+
+async def _datagrams_pass(
+    machine: Machine, config: NodeConfig, secret: ClusterSecret, addresses: tuple[Address, ...]
+) -> bool:
+    sender = node_id_of_private(machine.entropy(KEY_BYTES))  # nobody: it only asks and is gone
+    seal = Seal(KeyRing([secret.gossip_key]), sender, machine.entropy(8))
+    open_port = UDP_PORTS[config.udp]
+    datagrams = await Datagrams.open(sender, seal, config.udp_host, config.peer_port, open_port)
+    try:
+        return await Reachability(datagrams).reach(list(addresses), timeout=UDP_TIMEOUT_S)
+    finally:
+        await datagrams.aclose()
 
 
 def _token(option: str | None) -> Token | None:

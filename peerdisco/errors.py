@@ -36,3 +36,9 @@ class JoinFailed(PeerdiscoError):
     """The node could not become a member; its own data is unchanged."""
 
     exit_code = 4
+
+
+class JoinRefused(JoinFailed):
+    """The cluster or the node itself refuses; trying again changes nothing."""
+
+    exit_code = 78

@@ -25,6 +25,9 @@ ROSTER_PATH = "identity/roster"
 SEEDS_PATH = "identity/seeds"
 ROSTER_INTERVAL_S = 10.0
 RETRY_S = 0.5
+KNOCK_INTERVAL_S = 2.0
+"""How often a node that is alone tries the addresses through which it once joined."""
+
 UDP_TIMEOUT_S = 5.0
 
 
@@ -41,6 +44,7 @@ class Entrance:
         self._disk = disk
         self._membership = membership
         self._reachability = reachability
+        self._seeds: tuple[Address, ...] = ()
         self.knows_others = False
 
     async def enter(self, seeds: tuple[Address, ...]) -> None:
@@ -54,6 +58,14 @@ class Entrance:
             await self._join(seeds)
         if seeds and seeds != known:
             await self._disk.write(SEEDS_PATH, encode(Seeds(seeds)))
+        self._seeds = tuple(dict.fromkeys([*seeds, *known]))
+
+    async def run(self) -> None:
+        """Keep trying to find the cluster again while this node is alone in its own eyes."""
+        while True:
+            await asyncio.sleep(KNOCK_INTERVAL_S)
+            if self._seeds and len(self._membership.alive()) == 1:
+                await self._try(list(self._seeds))
 
     async def _join(self, seeds: tuple[Address, ...]) -> None:
         names = ", ".join(map(format_address, seeds))
@@ -64,10 +76,7 @@ class Entrance:
                 raise JoinFailed(f"could not join: no answer by TCP from {names} ({failure})")
             await asyncio.sleep(RETRY_S)
         if not await self._reachability.reach(list(seeds), timeout=UDP_TIMEOUT_S):
-            raise JoinFailed(
-                f"could not join: {names} answers by TCP, but no datagram came back by UDP in "
-                f"{UDP_TIMEOUT_S:.0f} s. Open that port for UDP on both machines."
-            )
+            raise no_datagrams(seeds)
 
     async def _try(self, addresses: list[Address]) -> OSError | None:
         if not addresses:
@@ -98,6 +107,15 @@ class Entrance:
         except BadMessage as error:
             logger.warning("seeds_unreadable path=%s error=%s", SEEDS_PATH, error)
             return ()
+
+
+def no_datagrams(addresses: tuple[Address, ...]) -> JoinFailed:
+    """What to tell a person when TCP works and UDP does not."""
+    names = ", ".join(map(format_address, addresses))
+    return JoinFailed(
+        f"could not join: {names} answers by TCP, but no datagram came back by UDP in "
+        f"{UDP_TIMEOUT_S:.0f} s. Open that port for UDP on both machines."
+    )
 
 
 async def keep_roster(disk: Disk, membership: Membership) -> None:

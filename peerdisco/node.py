@@ -87,7 +87,7 @@ async def run_node(
     try:
         seal = Seal(KeyRing([identity.secret.gossip_key]), identity.node_id, machine.entropy(8))
         datagrams = await Datagrams.open(
-            identity.node_id, seal, _udp_host(config), config.peer_port, UDP_PORTS[config.udp]
+            identity.node_id, seal, config.udp_host, config.peer_port, UDP_PORTS[config.udp]
         )
         try:
             await Node(machine, config, identity, log, index, datagrams).run(on_ready)
@@ -97,15 +97,6 @@ async def run_node(
             await datagrams.aclose()
     finally:
         await log.close()
-        await index.close()
-
-
-async def holds_data(machine: Machine) -> bool:
-    """Whether the data directory holds anything that leaving its cluster would leave behind."""
-    index = machine.open_store("index")
-    try:
-        return bool(index.scan(b"", b"\xff", limit=1))
-    finally:
         await index.close()
 
 
@@ -239,6 +230,7 @@ class Node:
                     self.storage.run(),
                     self.layout_group.run(),
                     self._tell_load(),
+                    self.entrance.run(),
                 )
             ]
             try:
@@ -425,9 +417,3 @@ def _first(group: BaseExceptionGroup[PeerdiscoError]) -> PeerdiscoError:
     """The error that a person should be told, out of the group that its cancellations made."""
     error = group.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
-
-
-def _udp_host(config: NodeConfig) -> str:
-    if config.listen_host:
-        return config.listen_host
-    return "::" if ":" in config.advertise[0] else "0.0.0.0"  # noqa: S104 - sealed, see the README
