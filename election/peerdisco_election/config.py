@@ -42,7 +42,7 @@ class RaftConfig:
     """
 
     election_timeout: float = 1.0
-    heartbeat_interval: float = 0.3
+    heartbeat_interval: float = 0.4
     evidence_delay_min: float = 0.01
     evidence_delay_max: float = 0.1
     resend_interval: float = 0.1

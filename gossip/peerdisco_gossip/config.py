@@ -79,9 +79,9 @@ class GossipConfig:
         declared dead: it needs that second, and a moment to object.
         """
         return cls(
-            probe_interval_s=0.2,
-            probe_timeout_s=0.1,
-            suspicion_mult=7.0,
+            probe_interval_s=0.35,
+            probe_timeout_s=0.15,
+            suspicion_mult=4.0,
             suspicion_max_mult=1.7,
             evidence_timeout_s=0.1,
             evidence_suspicion_s=0.6,
