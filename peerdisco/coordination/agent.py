@@ -69,14 +69,14 @@ class _Job:
     route: Route
     submitted: float
     heard_at: float
-    running: dict[int, asyncio.Task[None]] = field(default_factory=dict)
+    running: dict[int, asyncio.Future[None]] = field(default_factory=dict)
     reports: dict[int, Outcome] = field(default_factory=dict)
     has_work: bool = True
     poked: bool = True
     asking: int = 0
     wake: asyncio.Event = field(default_factory=asyncio.Event)
-    call: asyncio.Task[None] | None = None
-    courier: asyncio.Task[None] | None = None
+    call: asyncio.Future[None] | None = None
+    courier: asyncio.Future[None] | None = None
 
 
 class Agent:

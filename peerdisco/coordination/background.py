@@ -9,7 +9,8 @@ from typing import TypeVar
 
 A = TypeVar("A")
 B = TypeVar("B")
-Spawn = Callable[[Coroutine[None, None, None]], "asyncio.Task[None]"]
+Spawn = Callable[[Coroutine[None, None, None]], "asyncio.Future[None]"]
+"""Starts a child task; one that comes when the block is ending counts as cancelled at once."""
 
 
 @asynccontextmanager
@@ -22,8 +23,14 @@ async def background() -> AsyncIterator[Spawn]:
     running: dict[asyncio.Task[None], None] = {}
     async with asyncio.TaskGroup() as group:
 
-        def spawn(work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-            task = group.create_task(work)
+        def spawn(work: Coroutine[None, None, None]) -> asyncio.Future[None]:
+            try:
+                task = group.create_task(work)
+            except RuntimeError:  # The group is shutting down: calls still arrive meanwhile.
+                work.close()
+                refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                refused.cancel()
+                return refused
             running[task] = None
             task.add_done_callback(lambda done: running.pop(done, None))
             return task

@@ -188,7 +188,7 @@ class Coordinator:
 
     async def _turns(self, core: CoordinatorCore, spawn: Spawn) -> bool:
         """Turn after turn. Calls are still answered while an ended job is archived."""
-        closing: asyncio.Task[None] | None = None
+        closing: asyncio.Future[None] | None = None
         while not self._over.is_set():
             self._work.clear()
             again_at = await self._turn(core, spawn)
@@ -235,9 +235,11 @@ class Coordinator:
 
     def _answer(self, answer: Answer) -> None:
         asking = self._asking.get(answer.node)
-        if asking is not None and asking.number == answer.number and not asking.answer.done():
+        if asking is None or (asking.session, asking.number) != (answer.session, answer.number):
+            return
+        del self._asking[answer.node]
+        if not asking.answer.done():
             asking.answer.set_result(answer.answer)
-            del self._asking[answer.node]
 
     async def _ready(self) -> CoordinatorCore:
         """The core, once the log is known to be applied. Raises Deposed."""

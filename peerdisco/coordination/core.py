@@ -40,9 +40,10 @@ EXCHANGES_MAX = 256
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer to give when the turn's facts are committed."""
+    """The answer to one exchange, to be given when the turn's facts are committed."""
 
     node: str
+    session: str
     number: int
     answer: ExchangeAnswer
 
@@ -291,7 +292,7 @@ class CoordinatorCore:
             if number not in draft.attempts and number not in draft.strays
         ]
         answer = ExchangeAnswer(tuple(pull.assignments), tuple(unwanted), draft.ended)
-        return Answer(pull.node, pull.request.number, answer)
+        return Answer(pull.node, pull.request.session, pull.request.number, answer)
 
     def _offers(self, alive: Sequence[str], now: float) -> tuple[tuple[str, ...], float | None]:
         """Whom to offer work, or to ask about its attempts; and when to look again."""

@@ -107,40 +107,41 @@ class Directory:
             raise JobRefused(f"there is another job named {name!r}")
         if pointer.state is PointerState.PURGED:
             raise JobRefused(f"job {name!r} was purged")
-        if pointer.state is PointerState.ACTIVE:
-            await self._form(name, pointer.voters)
+        pause = self._config.pause_min_s
+        while pointer.state is PointerState.ACTIVE and not await self._form(name, pointer.voters):
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, self._config.pause_max_s)
+            pointer = await self._pointers.read(name) or pointer
         return pointer
 
-    async def _form(self, name: str, voters: Sequence[str]) -> None:
-        """Let the voters form the group, the first of them last: it then stands for election.
+    async def _form(self, name: str, voters: tuple[str, ...]) -> bool:
+        """Let the voters form the group; whether a majority has.
 
-        Followers that do not answer are not waited for once a majority can elect. If the first
-        voter does not answer, another one stands.
+        The first voter comes last and stands for election at once. If it does not answer, the
+        others elect one of themselves a little later.
         """
-        first, followers = voters[0], voters[1:]
-        await self._quorum(name, voters, followers, len(voters) // 2)
-        for node in (first, *followers):
-            if await self._form_on(node, Form(name, tuple(voters), campaign=True)):
-                return
+        formed = await self._form_followers(name, voters)
+        formed += await self._form_on(voters[0], Form(name, voters, campaign=True))
+        return 2 * formed > len(voters)
 
-    async def _quorum(
-        self, name: str, voters: Sequence[str], followers: Sequence[str], enough: int
-    ) -> None:
-        """Ask followers to join until enough have, or all have answered."""
+    async def _form_followers(self, name: str, voters: tuple[str, ...]) -> int:
+        """Ask all but the first; how many had joined when enough had, or all had answered."""
+        followers, enough = voters[1:], len(voters) // 2
         if not followers:
-            return
+            return 0
         assert self._spawn is not None
         settled = asyncio.Event()
         answers: list[bool] = []
 
         async def form(node: str) -> None:
-            answers.append(await self._form_on(node, Form(name, tuple(voters), campaign=False)))
+            answers.append(await self._form_on(node, Form(name, voters, campaign=False)))
             if sum(answers) >= enough or len(answers) == len(followers):
                 settled.set()
 
         for node in followers:
             self._spawn(form(node))
         await settled.wait()
+        return sum(answers)
 
     async def _form_on(self, node: str, form: Form) -> bool:
         timeout = self._config.call_timeout_s

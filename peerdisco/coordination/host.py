@@ -58,7 +58,7 @@ class _Hosted:
     replica: JobReplica
     moved: Bell = field(default_factory=Bell)
     coordinator: Coordinator | None = None
-    task: asyncio.Task[None] | None = None
+    task: asyncio.Future[None] | None = None
     leaderless_since: float | None = None
 
 

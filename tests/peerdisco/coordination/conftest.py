@@ -8,6 +8,7 @@ led get a new leader when the test says so.
 from __future__ import annotations
 
 import asyncio
+import enum
 import random
 import zlib
 from collections import Counter
@@ -188,6 +189,8 @@ class FakeGroups:
         group.catch_up()
         if campaign and shared.leader is None:
             shared.elect(self.me)
+        # As in a real group, voters that nobody leads elect by themselves before long.
+        asyncio.get_running_loop().call_later(0.05, self.world.elect)
         return group
 
     def open(self, name: str, machine: StateMachine) -> FakeGroup:
@@ -278,6 +281,13 @@ class FakeTags:
         return SimpleNamespace(names=sorted(n for n in self.urls if n.startswith(prefix))[:limit])
 
 
+class Fault(enum.Enum):
+    """What may happen to a call: it does not arrive, or its answer does not."""
+
+    REFUSED = enum.auto()
+    ANSWER_LOST = enum.auto()
+
+
 class FakeRpc:
     def __init__(self, world: World, me: str) -> None:
         self.world, self.me = world, me
@@ -289,8 +299,14 @@ class FakeRpc:
     async def call(self, peer: str, method: str, body: bytes, *, timeout: float) -> bytes:
         self.world.calls.append((self.me, peer, method))
         await asyncio.sleep(0)
+        fault = self.world.fault(method)
         node = self.world.nodes.get(peer)
-        if node is None or not node.alive or method not in node.rpc.handlers:
+        if (
+            fault is Fault.REFUSED
+            or node is None
+            or not node.alive
+            or method not in node.rpc.handlers
+        ):
             raise ConnectionRefusedError(peer)
         handler = self.world.spawn(_handle(node.rpc.handlers[method], self.me, body))
         crash = self.world.spawn(node.crashed.wait())
@@ -299,6 +315,8 @@ class FakeRpc:
                 await asyncio.wait([handler, crash], return_when=asyncio.FIRST_COMPLETED)
             if not handler.done() or not node.alive:
                 handler.cancel()
+                raise ConnectionResetError(peer)
+            if fault is Fault.ANSWER_LOST:
                 raise ConnectionResetError(peer)
             return handler.result()
         finally:
@@ -339,8 +357,9 @@ class FakeExecution:
 
     async def run(self, assignment: Assignment) -> Outcome:
         self.ran.append(assignment)
-        self.world.started.set()
         await self.world.gates.get(assignment.stage_name, self.world.open_gate).wait()
+        if self.world.effort is not None:
+            await asyncio.sleep(self.world.effort())
         if self.world.misbehave is not None:
             outcome = self.world.misbehave(self.me, assignment)
             if outcome is not None:
@@ -414,7 +433,8 @@ class World:
         self.gates: dict[str, asyncio.Event] = {}
         self.open_gate = asyncio.Event()
         self.misbehave: Callable[[str, Assignment], Outcome | None] | None = None
-        self.started = asyncio.Event()
+        self.effort: Callable[[], float] | None = None
+        self.fault: Callable[[str], Fault | None] = lambda _method: None
         self.open_gate.set()
 
     async def start(self, *names: str, slots: int = 2) -> None:
@@ -470,12 +490,12 @@ class World:
         await asyncio.sleep(0.01)
         self.members_changed()
 
-    def elect(self) -> None:
+    def elect(self, rng: random.Random | None = None) -> None:
         for group in list(self.groups.values()):
             if group.leader is None:
                 able = [node for node in group.voters if node in group.members]
                 if able and group.has_quorum():
-                    group.elect(able[0])
+                    group.elect(rng.choice(able) if rng else able[0])
 
     def counts(self, status: JobStatus) -> dict[str, int]:
         total: Counter[str] = Counter()
@@ -512,6 +532,12 @@ async def world() -> AsyncIterator[World]:
     for node in world.nodes.values():
         if node.task.done() and not node.task.cancelled():
             node.task.result()
+
+
+@pytest.fixture
+def faults() -> tuple[Fault, Fault]:
+    """What may happen to a call."""
+    return Fault.REFUSED, Fault.ANSWER_LOST
 
 
 @pytest.fixture
