@@ -63,8 +63,8 @@ class Hub(Protocol):
     def rearm(self, group: Group) -> None:
         """The group's deadline may have changed."""
 
-    def leadership_changed(self) -> None:
-        """Who leads and follows whom must be counted anew."""
+    def leadership_changed(self, group: Group) -> None:
+        """What this node does in the group must be looked at anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,7 +342,7 @@ class Group:
         if entry.kind is EntryKind.COMMAND:
             result = self._machine.apply(entry.index, entry.data)
         elif entry.kind is EntryKind.CONFIGURATION:
-            self._hub.leadership_changed()
+            self._hub.leadership_changed(self)
         self._applied = entry.index
         term, outcome = self._open.pop(entry.index, (0, None))
         if outcome is None:
@@ -361,7 +361,7 @@ class Group:
     def _restore(self, snapshot: Snapshot) -> None:
         self._machine.restore(snapshot.data)
         self._applied = snapshot.index
-        self._hub.leadership_changed()
+        self._hub.leadership_changed(self)
         for index in [index for index in self._open if index <= snapshot.index]:
             fail([self._open.pop(index)[1]], Unknown("its outcome is folded into a snapshot"))
 
@@ -374,7 +374,7 @@ class Group:
                     reader.set_result(None)
 
     def _announce(self, change: LeaderChanged) -> None:
-        self._hub.leadership_changed()
+        self._hub.leadership_changed(self)
         watchers, self._watchers = self._watchers, []
         for watcher in watchers:
             if not watcher.done():

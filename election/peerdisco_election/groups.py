@@ -41,7 +41,7 @@ from peerdisco_election.messages import (
     encode,
 )
 from peerdisco_election.outbox import Outbox
-from peerdisco_election.pairs import Pairs
+from peerdisco_election.pairs import Pairs, View
 from peerdisco_election.status import Cause
 
 logger = logging.getLogger(__name__)
@@ -131,7 +131,7 @@ class Groups:
         self._groups: dict[str, Group] = {}
         self._stored = dict.fromkeys(storage.groups(store))
         self._pairs = Pairs(generation, self._config)
-        self._pairs_stale = False
+        self._changed: dict[Group, None] = {}
         self._outbox = Outbox(links, self._config.frame_bytes_max)
         self._inbox: list[tuple[str, bytes]] = []
         self._woken: dict[Group, None] = {}
@@ -213,7 +213,7 @@ class Groups:
         if group is not None:
             group.close("the group was dissolved on this node")
             self._armed.pop(group, None)
-            self._pairs_stale = True
+            self._pairs.see(name, None, self.now())
         self._stored.pop(name, None)
         if self._ended:
             raise Dropped(self._ended)
@@ -288,9 +288,9 @@ class Groups:
             heapq.heappush(self._timers, (deadline, next(self._tick_numbers), group))
             self._wake_up.set()
 
-    def leadership_changed(self) -> None:
-        """Who leads and follows whom must be counted anew."""
-        self._pairs_stale = True
+    def leadership_changed(self, group: Group) -> None:
+        """What this node does in the group must be looked at anew."""
+        self._changed[group] = None
         self._wake_up.set()
 
     # Turns.
@@ -429,33 +429,29 @@ class Groups:
             self._wake_up.set()
 
     def _count_pairs(self) -> None:
-        if not self._pairs_stale:
-            return
-        self._pairs_stale = False
-        led: dict[str, list[tuple[str, int]]] = {}
-        followed: dict[str, list[tuple[str, int]]] = {}
-        for group in self._groups.values():
-            if group.is_leader:
-                for peer in quorum.everyone(group.core.configuration):
-                    if peer != self.me:
-                        led.setdefault(peer, []).append((group.name, group.term))
-            elif group.leader is not None:
-                followed.setdefault(group.leader, []).append((group.name, group.term))
-        self._pairs.update(led, followed, self.now())
-        for peer in self._pairs.silent():
-            # Also for those that have led only since the silence was reported.
-            for group in self._led_with(peer):
-                group.silent(peer)
+        while self._changed:
+            changed, self._changed = self._changed, {}
+            for group in changed:
+                if group.closed:
+                    continue
+                if group.is_leader:
+                    view = View(group.term, led=self._others(group))
+                else:
+                    view = View(group.term, followed=group.leader)
+                for peer in self._pairs.see(group.name, view, self.now()):
+                    group.silent(peer)
+
+    def _others(self, group: Group) -> tuple[str, ...]:
+        members = quorum.everyone(group.core.configuration)
+        return tuple(peer for peer in members if peer != self.me)
 
     def _led_by(self, peer: str) -> list[Group]:
-        return [group for group in self._groups.values() if group.leader == peer]
+        self._count_pairs()
+        return [self._groups[name] for name in self._pairs.led_by(peer)]
 
     def _led_with(self, peer: str) -> list[Group]:
-        return [
-            group
-            for group in self._groups.values()
-            if group.is_leader and peer in quorum.everyone(group.core.configuration)
-        ]
+        self._count_pairs()
+        return [self._groups[name] for name in self._pairs.led_with(peer)]
 
     # Groups come and go; batches reach the store.
 

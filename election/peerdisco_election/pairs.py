@@ -15,7 +15,7 @@ Knows no groups; `groups.py` tells it who leads and follows.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from peerdisco_election.config import RaftConfig
@@ -26,10 +26,31 @@ def digest(groups: Iterable[tuple[str, int]]) -> int:
     """A short name for a set of (group, term), whatever its order."""
     total = 0
     for group, term in groups:
-        hashed = blake2b(f"{term} {group}".encode(), digest_size=8).digest()
-        total ^= int.from_bytes(hashed)
+        total ^= _hash(group, term)
+    return total
+
+
+def _hash(group: str, term: int) -> int:
+    hashed = blake2b(f"{term} {group}".encode(), digest_size=8).digest()
     # Within the bounds of every number on the wire.
-    return total >> 2
+    return int.from_bytes(hashed) >> 2
+
+
+@dataclass(slots=True)
+class Side:
+    """Groups that one of a pair leads towards the other, with a digest that is kept up to date."""
+
+    groups: dict[str, int] = field(default_factory=dict)
+    digest: int = 0
+
+    def add(self, group: str, hashed: int) -> None:
+        """The group belongs here now."""
+        self.groups[group] = hashed
+        self.digest ^= hashed
+
+    def remove(self, group: str) -> None:
+        """It does not any more."""
+        self.digest ^= self.groups.pop(group)
 
 
 @dataclass(slots=True)
@@ -38,27 +59,38 @@ class Pair:
 
     Attributes:
         heard_at: When anything was last received from it.
-        beat_at: When its last beat, or its last leadership, was seen.
+        beat_at: When its last agreeing beat, or its last leadership, was seen.
         doubted_at: When evidence against it last came; None when it was withdrawn.
         generation: Of its latest beat.
-        leading: This node leads towards it: beats are due.
-        following: It leads towards this node: its beats are expected.
+        led: What this node leads towards it: beats are due while there is any.
+        followed: What it leads towards this node: its beats are expected while there is any.
         silent: It was reported as not heard.
         missed: Its beats were reported as missing.
-        led_digest: Of what this node leads towards it.
-        followed_digest: Of what this node follows it in.
     """
 
     heard_at: float
     beat_at: float
     doubted_at: float | None = None
     generation: int = 0
-    leading: bool = False
-    following: bool = False
+    led: Side = field(default_factory=Side)
+    followed: Side = field(default_factory=Side)
     silent: bool = False
     missed: bool = False
-    led_digest: int = 0
-    followed_digest: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What this node does in one group.
+
+    Attributes:
+        term: The group's.
+        led: The other members, when this node leads.
+        followed: The leader, when another one is known to.
+    """
+
+    term: int
+    led: tuple[str, ...] = ()
+    followed: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,33 +115,64 @@ class Pairs:
         self._generation = generation
         self._config = config
         self._pairs: dict[str, Pair] = {}
+        self._views: dict[str, View] = {}
         self._number = 0
         self._beat_at: float | None = None
 
-    def update(
-        self,
-        led: dict[str, list[tuple[str, int]]],
-        followed: dict[str, list[tuple[str, int]]],
-        now: float,
-    ) -> None:
-        """What this node leads and follows has changed, by peer."""
-        for peer in sorted({*led, *followed, *self._pairs}):
+    def see(self, group: str, view: View | None, now: float) -> list[str]:
+        """This node's part in a group has changed; None when the group is gone.
+
+        Returns the peers that it leads now and that were reported as silent before.
+        """
+        old = self._views.get(group)
+        if old == view:
+            return []
+        if old is not None:
+            self._forget(group, old)
+        if view is None:
+            self._views.pop(group, None)
+        else:
+            self._views[group] = view
+            self._add(group, view, now)
+        touched = [*(old.led if old else ()), *([old.followed] if old and old.followed else [])]
+        for peer in touched:
             pair = self._pairs.get(peer)
-            if pair is None:
-                pair = self._pairs[peer] = Pair(now, now)
-            if peer in led and not pair.leading:
-                pair.heard_at, pair.silent = now, False
-            if peer in followed and not pair.following:
-                pair.beat_at, pair.missed = now, False
-            pair.leading, pair.following = peer in led, peer in followed
-            pair.led_digest = digest(led.get(peer, ()))
-            pair.followed_digest = digest(followed.get(peer, ()))
-            if not (pair.leading or pair.following):
+            if pair is not None and not (pair.led.groups or pair.followed.groups):
                 del self._pairs[peer]
-        if not led:
+        if not any(pair.led.groups for pair in self._pairs.values()):
             self._beat_at = None
         elif self._beat_at is None:
             self._beat_at = now
+        return [peer for peer in (view.led if view else ()) if self._pairs[peer].silent]
+
+    def led_with(self, peer: str) -> list[str]:
+        """The groups that this node leads with the peer as a member."""
+        pair = self._pairs.get(peer)
+        return [*pair.led.groups] if pair else []
+
+    def led_by(self, peer: str) -> list[str]:
+        """The groups in which this node follows the peer."""
+        pair = self._pairs.get(peer)
+        return [*pair.followed.groups] if pair else []
+
+    def _forget(self, group: str, view: View) -> None:
+        for peer in view.led:
+            self._pairs[peer].led.remove(group)
+        if view.followed is not None:
+            self._pairs[view.followed].followed.remove(group)
+
+    def _add(self, group: str, view: View, now: float) -> None:
+        hashed = _hash(group, view.term)
+        for peer in view.led:
+            pair = self._pairs.setdefault(peer, Pair(now, now))
+            if not pair.led.groups:
+                pair.heard_at, pair.silent = now, False
+            pair.led.add(group, hashed)
+        if view.followed is not None:
+            pair = self._pairs.setdefault(view.followed, Pair(now, now))
+            if not pair.followed.groups:
+                pair.beat_at, pair.missed = now, False
+            pair.followed.add(group, hashed)
 
     @property
     def deadline(self) -> float | None:
@@ -117,9 +180,9 @@ class Pairs:
         patience = self._config.election_timeout
         times = [] if self._beat_at is None else [self._beat_at]
         for pair in self._pairs.values():
-            if pair.leading and not pair.silent:
+            if pair.led.groups and not pair.silent:
                 times.append(pair.heard_at + patience)
-            if pair.following and not pair.missed:
+            if pair.followed.groups and not pair.missed:
                 times.append(pair.beat_at + patience)
         return min(times, default=None)
 
@@ -128,22 +191,18 @@ class Pairs:
         patience = self._config.election_timeout
         silent, missing = [], []
         for peer, pair in self._pairs.items():
-            if pair.leading and not pair.silent and now >= pair.heard_at + patience:
+            if pair.led.groups and not pair.silent and now >= pair.heard_at + patience:
                 pair.silent = True
                 silent.append(peer)
-            if pair.following and not pair.missed and now >= pair.beat_at + patience:
+            if pair.followed.groups and not pair.missed and now >= pair.beat_at + patience:
                 pair.missed = True
                 missing.append(peer)
         return Due(self._due_beats(now), tuple(silent), tuple(missing))
 
-    def silent(self) -> list[str]:
-        """Peers that this node leads towards and has reported as silent."""
-        return [peer for peer, pair in self._pairs.items() if pair.leading and pair.silent]
-
     def beat(self, peer: str) -> Beat:
         """The beat for a peer."""
         pair = self._pairs[peer]
-        return Beat(self._generation, self._number, pair.led_digest)
+        return Beat(self._generation, self._number, pair.led.digest)
 
     def heard(self, peer: str, now: float) -> bool:
         """Something was received from the peer. True when it had been reported as silent."""
@@ -163,7 +222,7 @@ class Pairs:
         pair = self._pairs.get(peer)
         if pair is None:
             return BeatReply(beat.number, beat.digest == 0), False
-        agreed = beat.digest == pair.followed_digest and pair.generation in (0, beat.generation)
+        agreed = beat.digest == pair.followed.digest and pair.generation in (0, beat.generation)
         pair.generation = beat.generation
         return BeatReply(beat.number, agreed), agreed and self._withdraw(pair, now)
 
@@ -206,5 +265,5 @@ class Pairs:
             # Unanswered datagrams may be blocked for good: then the link has to do.
             (peer, now - pair.heard_at > 2 * interval)
             for peer, pair in self._pairs.items()
-            if pair.leading
+            if pair.led.groups
         )

@@ -26,16 +26,16 @@ from peerdisco_election.effects import (
 )
 from peerdisco_election.leader import Leader
 from peerdisco_election.log import Recovered
-from peerdisco_election.membership import configuration, configuration_of
+from peerdisco_election.membership import configuration
 from peerdisco_election.messages import (
     Configuration,
-    Entry,
     EntryKind,
     GroupMessage,
     decode,
     encode,
 )
 from peerdisco_election.status import Role
+from tests.election import script
 from tests.election.oracle import Oracle
 
 QUICK = RaftConfig(
@@ -119,6 +119,7 @@ class Member:
     def sync(self) -> None:
         """The oldest write in flight is done."""
         persist = self._write()
+        self.cluster.trace(f"{self.me} has written {persist.number}")
         while self.held and self.held[0].after <= persist.number:
             self.cluster.post(self.me, self.held.popleft())
         self.run(lambda: self.core.persisted(persist.number, self.cluster.now))
@@ -140,6 +141,8 @@ class Member:
         seen = [before]
         released = self.unsynced[0][0].number - 1 if self.unsynced else 1 << 60
         for effect in effects:
+            if (line := script.effect(effect)) is not None:
+                cluster.trace(f"{self.me} {line}")
             match effect:
                 case Persist():
                     cluster.oracle.written(self, effect)
@@ -210,7 +213,7 @@ class Cluster:
         self.disk_delay: tuple[float, float] | None = (0.001, 0.002)
         self.cut: dict[tuple[str, str], None] = {}
         self.hold: Callable[[str, Send], bool] = nothing
-        self.trace: list[str] | None = None
+        self.trace: Callable[[str], None] = lambda line: None
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._sequence = itertools.count()
         self._commands = itertools.count(1)
@@ -271,8 +274,7 @@ class Cluster:
 
     def post(self, sender: str, send: Send) -> None:
         self.oracle.sent(sender, send)
-        if self.trace is not None:
-            self.trace.append(f"  {sender} -> {send.to}  {describe(send.message)}")
+        self.trace(f"{sender} -> {send.to}: {script.message(send.message)}")
         if self.hold(sender, send) or (sender, send.to) in self.cut:
             return
         copies = 1 + (self.rng.random() < self.repeat)
@@ -347,32 +349,3 @@ class Cluster:
 def nothing(sender: str, send: Send) -> bool:
     """Of no message."""
     return False
-
-
-def describe(message: GroupMessage) -> str:
-    """A message as one line of a play."""
-    words = [type(message).__name__]
-    for field in message.__struct_fields__:
-        value = getattr(message, field)
-        if field == "entries":
-            words += [f"[{entry.index}.{entry.term} {_said(entry)}]" for entry in value]
-        elif isinstance(value, Configuration):
-            words.append(_members(value))
-        elif value is True:
-            words.append(field)
-        elif field in ("granted", "term") or value not in (False, 0, b""):
-            words.append(f"{field}={value}")
-    return " ".join(words)
-
-
-def _said(entry: Entry) -> str:
-    if entry.kind is EntryKind.CONFIGURATION:
-        return _members(configuration_of(entry))
-    return entry.data.decode() if entry.kind is EntryKind.COMMAND else "empty"
-
-
-def _members(value: Configuration) -> str:
-    parts = ["".join(value.voters)]
-    parts += ["out:" + "".join(value.outgoing)] if value.outgoing else []
-    parts += ["learn:" + "".join(value.learners)] if value.learners else []
-    return "(" + " ".join(parts) + ")"

@@ -1,0 +1,135 @@
+"""Conversations recorded as text: commands, then what was said because of them.
+
+A file in `conversations/` is a list of blocks. The lines up to `----` are commands, the lines after
+it what they caused. Run with PEERDISCO_REWRITE=1 to record anew, and review the difference.
+
+`deliver` brings all messages and writes to their end without letting any timer fire; `run SECONDS`
+lets time pass. The groups are watched, as in the product: a quiet one has no timer. A command
+after `quietly` writes nothing down.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from peerdisco_election.errors import Dropped, NotLeader
+from peerdisco_election.status import Cause
+from tests.election import script
+from tests.election.world import Cluster, Member, nothing
+
+FILES = sorted((Path(__file__).parent / "conversations").glob("*.txt"))
+
+
+class Scribe:
+    """Plays commands and writes down what happens."""
+
+    def __init__(self) -> None:
+        self.cluster = Cluster()
+        self.lines: list[str] = []
+
+    def perform(self, command: str) -> None:
+        words = command.split()
+        if words[0] == "quietly":
+            kept = [*self.lines]
+            self.perform(command.removeprefix("quietly "))
+            self.lines[:] = kept
+            return
+        try:
+            self._play(words)
+        except (Dropped, NotLeader) as error:
+            self.lines.append(f"  refused: {error}")
+
+    def _play(self, words: list[str]) -> None:
+        cluster = self.cluster
+        match words:
+            case ["cluster", names, *options]:
+                self._begin(names, dict(zip(options[::2], options[1::2], strict=True)))
+            case ["deliver"]:
+                cluster.settle()
+            case ["run", seconds]:
+                cluster.run(float(seconds))
+            case ["cut", names]:
+                cluster.isolate(*names)
+            case ["heal"]:
+                cluster.heal()
+            case ["drop", kind]:
+                cluster.drop(lambda sender, send: type(send.message).__name__ == kind)
+            case ["keep"]:
+                cluster.drop(nothing)
+            case ["status"]:
+                self.lines += [self._status(member) for member in cluster.members.values()]
+            case [verb, name, *arguments]:
+                self._act(verb, cluster[name], arguments)
+            case _:
+                pytest.fail(f"no such command: {words}")
+
+    def _begin(self, names: str, options: dict[str, str]) -> None:
+        snapshots = int(options.get("snapshots", 1 << 30))
+        self.cluster = Cluster(
+            names, options.get("voters"), watched=True, snapshot_entries=snapshots
+        )
+        self.cluster.trace = lambda line: self.lines.append(f"  {line}")
+
+    def _act(self, verb: str, member: Member, arguments: list[str]) -> None:
+        core, now = member.core, self.cluster.now
+        match verb, arguments:
+            case "campaign", []:
+                member.run(lambda: core.campaign(now))
+            case "propose", commands:
+                member.run(lambda: core.propose([one.encode() for one in commands], now))
+            case "crash", []:
+                member.crash()
+            case "boot", []:
+                member.boot()
+            case "suspect", []:
+                member.run(lambda: core.suspect(now, Cause.EVIDENCE, soon=True))
+            case "audible", [peer]:
+                member.run(lambda: core.silent(peer, now))
+                member.run(lambda: core.audible(peer, now))
+            case "change", [voters]:
+                member.run(lambda: core.change(voters, now))
+            case "change", [voters, "learners", learners]:
+                member.run(lambda: core.change(voters, now, learners))
+            case "transfer", [to]:
+                member.run(lambda: core.transfer(to, now))
+            case "read", []:
+                self.cluster.read(member)
+            case _:
+                pytest.fail(f"no such command: {verb} {arguments}")
+
+    def _status(self, member: Member) -> str:
+        status = member.core.status()
+        timer = "asleep" if member.core.deadline is None else "awake"
+        return (
+            f"  {status.me} {status.role} of {status.leader or '-'} in {status.term}, "
+            f"{script.members(status.configuration)}, log {status.first}-{status.last}, "
+            f"commit {status.commit}, {timer}, state {b' '.join(member.applied).decode()}"
+        )
+
+
+def record(text: str) -> str:
+    """The file as it would be recorded now."""
+    scribe = Scribe()
+    blocks = []
+    for block in text.strip().split("\n\n"):
+        commands = block.split("\n----")[0].splitlines()
+        for command in commands:
+            if not command.startswith("#"):
+                scribe.perform(command)
+        blocks.append("\n".join([*commands, "----", *scribe.lines]))
+        scribe.lines.clear()
+    return "\n\n".join(blocks) + "\n"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_conversation_goes_as_recorded(path: Path) -> None:
+    """Line by line."""
+    recorded = path.read_text(encoding="utf-8")
+    played = record(recorded)
+    if os.environ.get("PEERDISCO_REWRITE"):
+        path.write_text(played, encoding="utf-8")
+        return
+    assert recorded == played
