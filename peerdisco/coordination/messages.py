@@ -75,7 +75,7 @@ class JobStatus(Message, frozen=True, array_like=True):
         version: Grows with every change, across coordinators; ask for changes since one.
         stages: All stages, opened or not.
         records: Records read by the first stage so far.
-        coordinator: Node that leads the job's group; empty once it is archived.
+        coordinator: Node that leads the job's group; of an archived job, the last one that did.
         term: Term of the group's leader: how often it was elected anew.
         voters: Nodes that hold the job's log.
         submitted: Wall time of acceptance.
