@@ -10,8 +10,9 @@ from peerdisco_election.core import Core
 from peerdisco_election.effects import LeaderChanged
 from peerdisco_election.errors import CorruptLog, Dropped, NotLeader, RaftError, Unknown
 from peerdisco_election.group import Group, StateMachine
-from peerdisco_election.groups import Datagrams, Groups, Links
+from peerdisco_election.groups import Groups
 from peerdisco_election.messages import BadMessage, Configuration
+from peerdisco_election.ports import Datagrams, Links
 from peerdisco_election.status import Cause, CoreStatus, Election, GroupStatus, Role
 from peerdisco_election.storage import Store
 

@@ -24,12 +24,22 @@ from peerdisco_election.status import Cause, Role
 if TYPE_CHECKING:
     from peerdisco_election.core import Core
 
+HURRIED = (Cause.EVIDENCE, Cause.DISOWNED)
+"""Causes that leave no doubt that there is no leader to wait for."""
+
 
 class Candidate:
     """A member that collects votes."""
 
     def __init__(
-        self, core: Core, now: float, cause: Cause, *, pre: bool, transfer: bool = False
+        self,
+        core: Core,
+        now: float,
+        cause: Cause,
+        *,
+        pre: bool,
+        transfer: bool = False,
+        attempt: int = 0,
     ) -> None:
         self._core = core
         self._cause = cause
@@ -37,7 +47,8 @@ class Candidate:
         self._transfer = transfer
         self._votes: dict[str, bool] = {}
         self._own_vote = 0
-        self._give_up_at = now + core.election_timeout()
+        self._attempt = attempt
+        self._give_up_at = now + self._patience()
         self._ask_again_at = now + core.config.resend_interval
         # Then nobody else can have learned of a vote that a crash undoes: one commit is saved.
         self._first_and_alone = core.is_alone and core.log.last == 0 and core.term <= 1
@@ -61,7 +72,8 @@ class Candidate:
     def tick(self, now: float) -> None:
         """Ask again, or start over in case the vote was split (section 5.2)."""
         if now >= self._give_up_at:
-            self._core.stand(Cause.TIMEOUT, now)
+            cause = self._cause if self._cause in HURRIED else Cause.TIMEOUT
+            self._core.stand(cause, now, attempt=self._attempt + 1)
         elif now >= self._ask_again_at:
             self._ask_again_at = now + self._core.config.resend_interval
             self._ask()
@@ -102,6 +114,18 @@ class Candidate:
                 # Answers to a role that this member no longer has.
                 pass
 
+    def _patience(self) -> float:
+        """How long to wait for votes.
+
+        When the leader is known to be gone, a split vote is likelier than a slow voter: start over
+        soon, and later each time, so that slow disks do not outlive every attempt.
+        """
+        core, config = self._core, self._core.config
+        if self._cause not in HURRIED:
+            return core.election_timeout()
+        soon = config.evidence_delay_max * 2.0 ** min(self._attempt, 10)
+        return min(soon, config.election_timeout) * (1 + core.rng.random())
+
     def _ask(self) -> None:
         core = self._core
         term = core.term + 1 if self._pre else core.term
@@ -125,12 +149,12 @@ class Candidate:
         core = self._core
         match quorum.tally(core.configuration, self._votes):
             case Vote.WON if self._pre:
-                core.become_candidate(self._cause, now)
+                core.become_candidate(self._cause, now, attempt=self._attempt)
             case Vote.WON:
                 core.become_leader(now)
             case Vote.LOST:
                 follower = core.become_follower(core.term, None, now)
-                if not self._pre and self._cause is Cause.EVIDENCE:
+                if not self._pre and self._cause in HURRIED:
                     # A split vote although all know that the leader is gone: no reason to wait.
                     follower.suspect(now, self._cause, soon=True)
             case Vote.PENDING:

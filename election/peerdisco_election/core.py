@@ -310,16 +310,16 @@ class Core:
             raise NotLeader(self.leader)
         return self.role
 
-    def stand(self, cause: Cause, now: float, *, transfer: bool = False) -> None:
+    def stand(self, cause: Cause, now: float, *, transfer: bool = False, attempt: int = 0) -> None:
         """Begin an election, unless this node leads or has no vote."""
         if isinstance(self.role, Leader) or not self.is_voter:
             return
         pre = self.config.pre_vote and not (transfer or self.is_fresh or self.is_alone)
         self.election = Election(cause, self.term + 1, now)
         if pre:
-            self.become_pre_candidate(cause, now)
+            self.become_pre_candidate(cause, now, attempt=attempt)
         else:
-            self.become_candidate(cause, now, transfer=transfer)
+            self.become_candidate(cause, now, transfer=transfer, attempt=attempt)
 
     def become_follower(self, term: int, leader: str | None, now: float) -> Follower:
         """Follow; in a new term the vote is free again. Invariant: terms never decrease."""
@@ -332,20 +332,24 @@ class Core:
         follower.rest(now)
         return follower
 
-    def become_pre_candidate(self, cause: Cause, now: float) -> None:
+    def become_pre_candidate(self, cause: Cause, now: float, *, attempt: int = 0) -> None:
         """Ask whether an election would be won. Invariant: term and vote stay as they are."""
         self._leave_role()
         self.leader = None
-        self.role = candidate = Candidate(self, now, cause, pre=True)
+        self.role = candidate = Candidate(self, now, cause, pre=True, attempt=attempt)
         candidate.open(now)
 
-    def become_candidate(self, cause: Cause, now: float, *, transfer: bool = False) -> None:
+    def become_candidate(
+        self, cause: Cause, now: float, *, transfer: bool = False, attempt: int = 0
+    ) -> None:
         """Stand in a new term. Invariant: the vote of that term is one's own."""
         self._leave_role()
         self.term += 1
         self.vote = self.me
         self.leader = None
-        self.role = candidate = Candidate(self, now, cause, pre=False, transfer=transfer)
+        self.role = candidate = Candidate(
+            self, now, cause, pre=False, transfer=transfer, attempt=attempt
+        )
         candidate.open(now)
 
     def become_leader(self, now: float) -> None:

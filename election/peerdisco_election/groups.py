@@ -17,7 +17,6 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from peerdisco_election import quorum, storage
 from peerdisco_election.config import RaftConfig
@@ -42,48 +41,10 @@ from peerdisco_election.messages import (
 )
 from peerdisco_election.outbox import Outbox
 from peerdisco_election.pairs import Pairs, View
+from peerdisco_election.ports import CHANNEL, Address, Counters, Datagrams, Links
 from peerdisco_election.status import Cause
 
 logger = logging.getLogger(__name__)
-
-CHANNEL = 2
-"""Of sealed datagrams: node-pair heartbeats."""
-
-Address = tuple[str, int]
-
-
-class Links(Protocol):
-    """One long-lived ordered stream to each peer."""
-
-    def send(self, peer: str, frame: bytes) -> bool:
-        """Queue a frame. False when it was dropped; it may be lost later too."""
-
-
-class Datagrams(Protocol):
-    """Sealed datagrams, each on a numbered channel."""
-
-    def send(self, address: Address, channel: int, payload: bytes) -> bool:
-        """Send one. False when it was dropped; it may be lost later too."""
-
-    def subscribe(self, channel: int, handler: Callable[[str, Address, bytes], None]) -> None:
-        """Call back with the authenticated sender, its address and the payload."""
-
-
-@dataclass(slots=True)
-class Counters:
-    """What was dropped, and why, since the node started.
-
-    Attributes:
-        bad_frames: Frames and datagrams that could not be decoded.
-        unknown_groups: Messages for groups that this node does not have.
-        full_inbox: Frames that came faster than they could be handled.
-        full_links: Frames that a link did not take.
-    """
-
-    bad_frames: int = 0
-    unknown_groups: int = 0
-    full_inbox: int = 0
-    full_links: int = 0
 
 
 @dataclass(slots=True)

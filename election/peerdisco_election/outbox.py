@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from peerdisco_election.messages import (
     Append,
     Beat,
@@ -14,9 +12,7 @@ from peerdisco_election.messages import (
     SnapshotChunk,
     encode,
 )
-
-if TYPE_CHECKING:
-    from peerdisco_election.groups import Links
+from peerdisco_election.ports import Links
 
 Part = Envelope | Beat | BeatReply | Leading
 

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from peerdisco_election import Group, Groups, RaftConfig
-from peerdisco_election.groups import Address
 from peerdisco_election.messages import decode, encode
+from peerdisco_election.ports import Address
 from tests.election.world import FakeStore
 
 BRISK = RaftConfig(

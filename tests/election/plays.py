@@ -131,7 +131,29 @@ def only_one_change_of_members_at_a_time() -> None:
         raise AssertionError("a second change was taken")
 
 
+def nobody_is_elected_by_one_half_of_a_joint_configuration() -> None:
+    """Section 6: the incoming voters alone are no majority of the outgoing ones."""
+    one_by_one = dataclasses.replace(QUICK, append_entries_max=1)
+    cluster = Cluster("abcdef", "abc", config=one_by_one)
+    a = cluster.elect("a")
+
+    def beyond_the_joint_entry(sender: str, send: Send) -> bool:
+        message = send.message
+        return isinstance(message, Append) and any(one.index > 2 for one in message.entries)
+
+    cluster.drop(beyond_the_joint_entry)
+    a.run(lambda: a.core.change("def", cluster.now))
+    cluster.run(0.1)
+    for name in "def":
+        assert cluster[name].core.configuration.outgoing == ("a", "b", "c")
+    cluster.isolate("d", "e", "f")
+    cluster.run(2.0)
+    assert not any(cluster[name].leads for name in "def")
+    assert {"a", "b", "c"} >= {*cluster.oracle.leaders.values()}
+
+
 PLAYS = (
+    nobody_is_elected_by_one_half_of_a_joint_configuration,
     old_terms_are_not_committed_by_counting,
     acknowledgements_of_old_terms_do_not_count,
     a_snapshot_carries_the_configuration,
