@@ -119,7 +119,12 @@ class NodeLoop(base_events.BaseEventLoop):
         """A task with a number; never eager, so that all versions run in the same order."""
         order = self.world.next_order()
         name = name or f"{self.node.name}#{order}"
-        return SimTask(coro, order=order, loop=self, name=name, context=context)
+        task = SimTask(coro, order=order, loop=self, name=name, context=context)
+        if self.dead:
+            # A finalizer of the dead process: what it starts never runs, and nobody is to blame.
+            coro.close()
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # private to asyncio
+        return task
 
     def create_future(self) -> asyncio.Future[Any]:
         """A future with a number."""

@@ -8,6 +8,7 @@ is cancelled, and the world runs on for a bounded while. Nothing is judged or re
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ def tear_down(world: World, run: Callable[[float], None]) -> None:
         loop.busy_until = loop.cost_s = 0.0
     for _ in range(_ROUNDS):
         tasks = _tasks(loops)
-        if not tasks:
+        if not tasks and not gc.collect():
             break
         for task in tasks:
             task.cancel()

@@ -126,6 +126,19 @@ def test_a_dead_process_runs_no_finally_block_until_the_world_ends() -> None:
     assert ["finally"] == ended
 
 
+def test_what_a_dead_process_starts_never_runs_and_warns_nobody(
+    world: World, node: SimNode
+) -> None:
+    loop = node.loop
+    assert loop is not None
+    node.kill()
+    task = loop.create_task(asyncio.sleep(1))
+    world.run_for(10)
+    assert not task.done()
+    del task
+    gc.collect()
+
+
 def test_an_unhandled_exception_in_a_callback_is_a_failure(world: World, node: SimNode) -> None:
     async def spoil() -> None:
         asyncio.get_running_loop().call_later(1, lambda: 1 // 0)
