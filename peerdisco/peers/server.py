@@ -58,6 +58,7 @@ def peer_app(
     app.router.add_post("/fetch/{method:.+}", server.fetch)
     app.router.add_post("/push/{method:.+}", server.push)
     app.router.add_get("/link", server.link)
+    app.on_shutdown.append(server.close_links)
     return app
 
 
@@ -65,6 +66,7 @@ class _Server:
     def __init__(self, handlers: Handlers, on_frame: OnFrame) -> None:
         self._handlers = handlers
         self._on_frame = on_frame
+        self._links: list[web.Request] = []
 
     async def call(self, request: web.Request) -> web.Response:
         handler = _find(self._handlers.calls, request)
@@ -102,10 +104,20 @@ class _Server:
             max_msg_size=BODY_BYTES_MAX, heartbeat=LINK_HEARTBEAT_S, compress=False
         )
         await socket.prepare(request)
-        async for message in socket:
-            if message.type is WSMsgType.BINARY:
-                self._on_frame(request[SENDER], message.data)
+        self._links.append(request)
+        try:
+            async for message in socket:
+                if message.type is WSMsgType.BINARY:
+                    self._on_frame(request[SENDER], message.data)
+        finally:
+            self._links.remove(request)
         return socket
+
+    async def close_links(self, _: web.Application) -> None:
+        """Links last as long as both nodes, so a node that stops must not wait for their end."""
+        for request in self._links:
+            if request.transport is not None:
+                request.transport.close()
 
 
 def _find(handlers: dict[str, H], request: web.Request) -> H:

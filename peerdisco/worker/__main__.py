@@ -3,11 +3,15 @@
 Frames come on standard input and leave on standard output, each behind its length (4 bytes, big
 endian). Both descriptors are moved out of the way first, so that nothing the user's code prints
 or reads can touch the frames: its output goes to standard error, which the node keeps as a log.
-The process ends at the end of its input, at once, also amid a task: then its node is gone.
+The process ends at the end of its input, at once, also amid a task: then its node is gone. A
+thread of ours notices that, unless the user's code keeps the interpreter to itself (a long sort,
+a regular expression); on Linux the kernel ends the process even then.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import gc
 import os
 import queue
@@ -26,11 +30,13 @@ FRAME_BYTES_MAX = 64 << 20
 """No longer frame is accepted or sent."""
 
 _LENGTH = struct.Struct(">I")
+_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
     """Answer frames until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the node, which then ends us
+    _die_with_parent()
     sys.path[:] = [path for path in sys.path if path not in ("", str(Path.cwd()))]  # data, not code
     frames_in, frames_out = _take_descriptors()
     service = Service(
@@ -48,6 +54,13 @@ def main() -> None:
         for frame in service.handle(requests.get()):
             frames_out.write(_LENGTH.pack(len(frame)) + frame)
             frames_out.flush()
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel for SIGKILL when the thread that started this process ends."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # a system that hides it does without
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _take_descriptors() -> tuple[BinaryIO, BinaryIO]:
