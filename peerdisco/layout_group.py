@@ -14,7 +14,7 @@ import logging
 from collections.abc import Sequence
 
 from peerdisco.facts import FACTS_KEY, LAYOUT_KEY, facts_of
-from peerdisco.messages import BadMessage, Message, decode, encode
+from peerdisco.messages import BadMessage, decode, encode
 from peerdisco.peers import Peers
 from peerdisco_dht import (
     AddNodes,
@@ -40,12 +40,6 @@ CALL_TIMEOUT_S = 5.0
 PROPOSE_TIMEOUT_S = 10.0
 UPKEEP_INTERVAL_S = 0.5
 LIVING = (MemberState.ALIVE, MemberState.SUSPECT)
-
-
-class FormLayoutGroup(Message, frozen=True, array_like=True):
-    """Asks a node to keep the layout's log with these voters."""
-
-    voters: tuple[str, ...]
 
 
 class LayoutGroup:
@@ -150,9 +144,9 @@ class LayoutGroup:
     async def _on_get(self, _: str, __: bytes) -> bytes:
         return encode(self._storage.layout)
 
-    async def _on_form(self, _: str, body: bytes) -> bytes:
-        voters = decode(body, FormLayoutGroup).voters
-        await self._groups.create(GROUP, voters, self._machine)
+    async def _on_form(self, _: str, __: bytes) -> bytes:
+        """Keep the log too; who votes is learnt from the leader."""
+        await self._groups.create(GROUP, [], self._machine)
         return b""
 
     # -- leading the group
@@ -184,10 +178,9 @@ class LayoutGroup:
 
     async def _change_voters(self, group: Group, voters: Sequence[str]) -> None:
         """Let the newcomers keep the log, then let them vote."""
-        body = encode(FormLayoutGroup(tuple(group.voters)))
         for voter in voters:
             if voter not in group.voters:
-                await self._peers.call(voter, "layout/form", body, timeout=CALL_TIMEOUT_S)
+                await self._peers.call(voter, "layout/form", b"", timeout=CALL_TIMEOUT_S)
         await group.change_voters(voters, timeout=PROPOSE_TIMEOUT_S)
         logger.info("layout_voters voters=%s", ",".join(voters))
 

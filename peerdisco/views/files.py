@@ -91,7 +91,7 @@ def _view(tag: Tag, *, stale: bool = False) -> TagView:
         name=tag.name,
         version=tag.version,
         urls=tag.urls,
-        attributes=dict(tag.attributes),
+        attributes=dict(tag.attrs),
         stale=stale,
     )
 
