@@ -66,12 +66,16 @@ class _Placing:
         index = {name: number for number, name in enumerate(sorted(set(names)))}
         self._zone = [index[name] for name in names]
         self._zones = len(index)
-        self._share = fair_shares([node.capacity for node in nodes], replicas)
-        self._room = [min(PARTITIONS, math.ceil(LOAD_SLACK * share)) for share in self._share]
+        self._share = fair_shares([node.capacity for node in nodes], self._zone, replicas)
+        room = [min(PARTITIONS, math.ceil(LOAD_SLACK * share)) for share in self._share]
+        self._room = room
+        self._open_in_zone = [0] * self._zones
+        for zone in self._zone:
+            self._open_in_zone[zone] += 1
         self._load = [0] * len(nodes)
         tree = _tree(nodes)
         self._walks = [_in_xor_order(tree, point) for point in _PARTITION_POINTS]
-        self._ranked: list[list[int]] = [[] for _ in range(PARTITIONS)]
+        self._ranked: list[dict[int, None]] = [{} for _ in range(PARTITIONS)]
         self._chosen: list[list[int]] = [[] for _ in range(PARTITIONS)]
 
     def run(self) -> Table:
@@ -79,6 +83,8 @@ class _Placing:
             for partition in _PARTITION_ORDER:
                 node = self._choose(partition)
                 self._load[node] += 1
+                if self._load[node] == self._room[node]:
+                    self._open_in_zone[self._zone[node]] -= 1
                 self._chosen[partition].append(node)
         return tuple(tuple(self._nodes[i].id for i in chosen) for chosen in self._chosen)
 
@@ -86,21 +92,24 @@ class _Placing:
         chosen = self._chosen[partition]
         zones = [self._zone[node] for node in chosen]
         distinct = len(dict.fromkeys(zones))
+        must_differ = distinct < min(ZONES_ALWAYS, self._zones)
+        node = None
         if distinct < min(self._zones, self._replicas):
             node = self._first_with_room(partition, chosen, zones)
-            if node is not None:
-                return node
-        closed = zones if distinct < min(ZONES_ALWAYS, self._zones) else []
-        node = self._first_with_room(partition, chosen, closed) if not closed else None
-        return self._least_loaded(chosen, closed) if node is None else node
+        if node is None and not must_differ:
+            node = self._first_with_room(partition, chosen, ())
+        return self._least_loaded(chosen, zones if must_differ else ()) if node is None else node
 
     def _first_with_room(
         self, partition: int, chosen: Sequence[int], zones: Sequence[int]
     ) -> int | None:
         """The nearest node with room that is not chosen and in none of the zones."""
         load, room, zone = self._load, self._room, self._zone
+        closed = dict.fromkeys(zones)
+        if not any(count and each not in closed for each, count in enumerate(self._open_in_zone)):
+            return None
         for node in self._in_order(partition):
-            if load[node] < room[node] and node not in chosen and zone[node] not in zones:
+            if load[node] < room[node] and node not in chosen and zone[node] not in closed:
                 return node
         return None
 
@@ -110,7 +119,7 @@ class _Placing:
         yield from ranked
         for node in self._walks[partition]:
             if node not in ranked:
-                ranked.append(node)
+                ranked[node] = None
                 yield node
 
     def _least_loaded(self, chosen: Sequence[int], zones: Sequence[int]) -> int:
@@ -123,26 +132,51 @@ class _Placing:
         return min(eligible, key=lambda node: (self._load[node] / self._share[node], node))
 
 
-def fair_shares(capacities: Sequence[int], replicas: int) -> list[float]:
-    """How many partitions each node should hold, by capacity, none more than all of them.
+def fair_shares(capacities: Sequence[int], zones: Sequence[int], replicas: int) -> list[float]:
+    """How many partitions each node should hold, by capacity.
 
-    What a node cannot take because it already holds every partition is divided among the rest.
+    No node holds a partition twice, and no zone of several can hold all copies of one; what a
+    node or a zone cannot take is divided among the others.
+
+    Args:
+        capacities: Of each node.
+        zones: Number of the zone of each node, from 0.
+        replicas: Copies of each partition.
     """
+    members: list[list[int]] = [[] for _ in range(max(zones) + 1)]
+    for node, zone in enumerate(zones):
+        members[zone].append(node)
+    most = replicas - 1 if len(members) > 1 and replicas > 1 else replicas
+    in_zone = _divide(
+        PARTITIONS * replicas,
+        [sum(capacities[node] for node in nodes) for nodes in members],
+        [PARTITIONS * min(most, len(nodes)) for nodes in members],
+    )
     shares = [0.0] * len(capacities)
-    open_nodes = list(range(len(capacities)))
-    left = float(PARTITIONS * replicas)
-    while open_nodes:
-        weight = sum(capacities[node] for node in open_nodes)
-        full = [n for n in open_nodes if left * capacities[n] / weight >= PARTITIONS]
-        if not full:
-            for node in open_nodes:
-                shares[node] = left * capacities[node] / weight
-            break
-        for node in full:
-            shares[node] = float(PARTITIONS)
-        left -= PARTITIONS * len(full)
-        open_nodes = [node for node in open_nodes if node not in full]
+    for nodes, total in zip(members, in_zone, strict=True):
+        parts = _divide(total, [capacities[node] for node in nodes], [PARTITIONS] * len(nodes))
+        for node, part in zip(nodes, parts, strict=True):
+            shares[node] = part
     return shares
+
+
+def _divide(total: float, weights: Sequence[int], limits: Sequence[int]) -> list[float]:
+    """Divide by weight, but nobody gets more than its limit."""
+    parts = [0.0] * len(weights)
+    takers = list(range(len(weights)))
+    while takers:
+        weight = sum(weights[taker] for taker in takers)
+        full = [t for t in takers if total * weights[t] >= limits[t] * weight]
+        if not full:
+            for taker in takers:
+                parts[taker] = total * weights[taker] / weight
+            break
+        for taker in full:
+            parts[taker] = float(limits[taker])
+            total -= limits[taker]
+        takers = [taker for taker in takers if taker not in full]
+        total = max(0.0, total)
+    return parts
 
 
 def _point(text: str) -> int:

@@ -307,7 +307,7 @@ def test_new_nodes_get_their_copies_and_lost_ones_are_replaced(world: World) -> 
         def at_home() -> bool:
             living = list(cluster.network.up)
             return all(
-                set(n for n in cluster[0].storage.blobs.home(b) if n in living)
+                {n for n in cluster[0].storage.blobs.home(b) if n in living}
                 <= set(cluster.replicas(b))
                 for b in blobs
             )

@@ -93,7 +93,7 @@ def test_a_deleted_tag_is_gone_and_may_begin_again(world: World) -> None:
         assert (await tags.list()).names == ()
         await tags.append("a", [["y"]])
         tag = await cluster[2].storage.tags.get("a")
-        assert (tag.urls, dict(tag.attributes)) == ((("y",),), {})
+        assert (tag.urls, dict(tag.attrs)) == ((("y",),), {})
 
     world(story)
 
@@ -109,7 +109,7 @@ def test_attributes_are_kept_within_their_limits(world: World) -> None:
         await tags.delete_attribute("a", "size")
         await tags.delete_attribute("a", "never")
         await tags.replace("a", [["y"]])
-        assert dict((await cluster[1].storage.tags.get("a")).attributes) == {"colour": "red"}
+        assert dict((await cluster[1].storage.tags.get("a")).attrs) == {"colour": "red"}
         with pytest.raises(Limit):
             await tags.set_attribute("a", "k", "v" * 4097)
         with pytest.raises(BadName):

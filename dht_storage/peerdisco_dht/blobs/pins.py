@@ -48,7 +48,8 @@ def merge(ours: Pins, theirs: Pins) -> Pins:
     for each in (*ours.live, *theirs.live):
         if each == SHARED or each not in gone:
             live.setdefault(each if each == SHARED else owner_of(each) + "/", each)
-    pins = sorted(live.values()) if len(live) <= LIVE_MAX else [SHARED]
+    shared = SHARED in live or len(live) > LIVE_MAX
+    pins = [SHARED] if shared else sorted(live.values())
     return Pins(tuple(pins), tuple(gone[-GONE_MAX:]))
 
 

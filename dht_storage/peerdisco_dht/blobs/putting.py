@@ -95,13 +95,13 @@ class Putter:
         """Store a stream; see Blobs.put."""
         if not self._keeper.layout.nodes:
             raise Unavailable("this node knows no layout yet")
-        async with self._receiving:
-            pieces: list[bytes] = []
-            size = 0
-            async for piece in source:
-                pieces.append(piece)
-                size += len(piece)
-                if size > INLINE_BYTES_MAX:
+        pieces: list[bytes] = []
+        size = 0
+        async for piece in source:
+            pieces.append(piece)
+            size += len(piece)
+            if size > INLINE_BYTES_MAX:
+                async with self._receiving:
                     return await self._put_large(pieces, source, options)
         return await self._put_small(b"".join(pieces), options)
 

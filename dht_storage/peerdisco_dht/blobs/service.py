@@ -77,12 +77,15 @@ class BlobService:
         return encode(Held(tuple(self._shelf.holds(blob) for blob in ids)))
 
     async def _hold(self, peer: NodeId, body: bytes) -> bytes:
+        """All at once, so that the changed rows share one commit."""
         del peer
         try:
             items = decode(body, Holds).items[:BATCH_MAX]
         except BadMessage:
             items = ()
-        return encode(StoredItems(tuple([await self._hold_one(i.id, i.pins) for i in items])))
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._hold_one(item.id, item.pins)) for item in items]
+        return encode(StoredItems(tuple(task.result() for task in tasks)))
 
     async def _hold_one(self, blob: str, pins: Pins) -> Stored:
         try:

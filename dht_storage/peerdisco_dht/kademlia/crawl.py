@@ -132,14 +132,25 @@ class Crawl:
                 self._candidates[contact.key] = _Candidate(contact, distance)
 
     def _front(self) -> list[_Candidate]:
-        """The nearest candidates that were not given up."""
-        hopeful = [c for c in self._candidates.values() if c.state is not State.SILENT]
-        return sorted(hopeful, key=lambda c: c.distance)[: self._wanted]
+        """The nearest candidates that were not given up: they decide whether we are done."""
+        return self._nearest([c for c in self._candidates.values() if c.state is not State.SILENT])
+
+    def _prompt(self) -> list[_Candidate]:
+        """The nearest candidates without those that are slow: they are worth asking.
+
+        Whoever stands behind a slow candidate is asked at once, so that several dead ones near
+        the target cost one patience and not one each.
+        """
+        prompt = (State.KNOWN, State.ASKED, State.ANSWERED)
+        return self._nearest([c for c in self._candidates.values() if c.state in prompt])
+
+    def _nearest(self, candidates: list[_Candidate]) -> list[_Candidate]:
+        return sorted(candidates, key=lambda c: c.distance)[: self._wanted]
 
     def _ask(self, now: float) -> list[Ask]:
         in_flight = sum(c.state is State.ASKED for c in self._candidates.values())
         asks: list[Ask] = []
-        for candidate in self._front():
+        for candidate in self._prompt():
             if in_flight + len(asks) >= ALPHA:
                 break
             if candidate.state is State.KNOWN:

@@ -38,6 +38,7 @@ from peerdisco_dht.ports import Address, Datagrams, Members, NodeId
 logger = logging.getLogger(__name__)
 
 CHANNEL = 1
+REFRESH_FIRST_S = 1.0
 REFRESH_S = 600.0
 PING_PATIENCE_S = 1.0
 HOME_PATIENCE_S = 0.25
@@ -172,12 +173,13 @@ class Kademlia:
         return self._table.nearest(key, BUCKET_SIZE) or self._member_contacts()
 
     def _member_contacts(self) -> list[Contact]:
+        """Some members, at random."""
         contacts = []
         for node in self._members.alive():
             address = self._members.address_of(node)
             if address is not None and key_of_node(node) != self._me:
                 contacts.append(Contact(key_of_node(node), *address))
-        return contacts[:BUCKET_SIZE]
+        return self._rng.sample(contacts, min(BUCKET_SIZE, len(contacts)))
 
     def _receive(self, sender: NodeId, address: Address, payload: bytes) -> None:
         """Take a datagram; a malformed one is counted and dropped."""
@@ -241,12 +243,15 @@ class Kademlia:
                 self._waiting.pop(request, None)
 
     async def _keep_fresh(self) -> None:
-        """Join by looking oneself up, then refresh the buckets (section 2.3), again and again."""
+        """Join by looking oneself up and refresh the buckets (section 2.3), ever more rarely."""
+        pause = REFRESH_FIRST_S
         while True:
+            for contact in self._member_contacts():
+                self.introduce((contact.host, contact.port))
             await self.lookup(self._me)
             for low, high in self._table.ranges()[:REFRESHED_BUCKETS_MAX]:
                 key = self._rng.randint(low, high).to_bytes(KEY_BYTES, "big")
                 await self.lookup(key)
-            known = len(self._table) > 0 or len(self._members.alive()) <= 1
-            pause = REFRESH_S if known else 1.0
             await asyncio.sleep(self._rng.uniform(0.5, 1.0) * pause)
+            if len(self._table):
+                pause = min(2 * pause, REFRESH_S)

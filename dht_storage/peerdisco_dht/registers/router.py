@@ -83,10 +83,13 @@ class Router:
         try:
             async with asyncio.timeout(self._config.operation_timeout_s):
                 while True:
+                    epoch = self._keeper.epoch
                     for node in self._order(name):
                         replies = await self._try(node, body, failures)
                         if replies is not None:
                             return replies
+                        if self._keeper.epoch != epoch:
+                            break
                     await asyncio.sleep(self._rng.uniform(0, PAUSE_S))
         except TimeoutError:
             reason = failures[-1] if failures else "no answer in time"
@@ -97,7 +100,7 @@ class Router:
     ) -> tuple[Reply, ...] | None:
         """The coordinator's replies, or None with the reason noted."""
         try:
-            timeout_s = 2 * self._config.call_timeout_s
+            timeout_s = self._config.call_timeout_s
             data = await self._epochs.call(node, SUBMIT, body, timeout_s=timeout_s)
             replies = decode(data, Replies)
         except StaleEpoch:

@@ -91,14 +91,14 @@ class Tag:
         name: The tag.
         version: Grows with every change.
         urls: Newest entry first; an entry is the URLs of its replicas.
-        attributes: What users attached.
+        attrs: What users attached, by name.
         modified: Wall time of the last change, for people.
     """
 
     name: str
     version: int
     urls: tuple[Urls, ...]
-    attributes: Mapping[str, str]
+    attrs: Mapping[str, str]
     modified: float
 
 
