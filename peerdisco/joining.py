@@ -9,7 +9,9 @@ fingerprint; a joiner with a stale grant learns nothing at all.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 import ssl
 from collections.abc import Callable
 
@@ -191,10 +193,12 @@ def _clocks(theirs: float, ours: float) -> str:
 
 
 def _words(error: Exception) -> str:
-    """What went wrong below aiohttp, without its own preamble."""
+    """What went wrong, in the operating system's words where it has some."""
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    text = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
-    return text or type(cause).__name__
+    number = (cause.errno or 0) if isinstance(cause, OSError) else 0
+    if number in errno.errorcode and not isinstance(cause, ssl.SSLError):
+        return os.strerror(number)
+    return str(cause) or type(cause).__name__
 
 
 def _trusting(authority: bytes) -> ssl.SSLContext:
