@@ -2,14 +2,16 @@
 
 Left alone, suspended coroutines would be closed by the garbage collector at some later time, with
 their `finally` blocks complaining into somebody else's test. So dead loops are revived, every task
-is cancelled, and the world runs on for a bounded while. Nothing is judged or recorded any more.
+is cancelled, and the world runs on for a bounded while. A revived loop has lost its timers, so a
+`finally` block may wait for ever: each further round of cancelling ends one such wait. Nothing is
+judged or recorded any more.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
     from peerdisco_sim.loop import NodeLoop
     from peerdisco_sim.world import World
 
-_ROUNDS = 5
-_ROUND_S = 120.0
+_ROUNDS_S = (120.0, 120.0, *(5.0 for _ in range(30)))
+_CLOSES_MAX = 10
 
 
 def tear_down(world: World, run: Callable[[float], None]) -> None:
@@ -29,13 +31,13 @@ def tear_down(world: World, run: Callable[[float], None]) -> None:
     for loop in loops:
         loop.dead = False
         loop.busy_until = loop.cost_s = 0.0
-    for _ in range(_ROUNDS):
+    for seconds in _ROUNDS_S:
         tasks = _tasks(loops)
         if not tasks and not gc.collect():
             break
         for task in tasks:
             task.cancel()
-        run(world.now + _ROUND_S)
+        run(world.now + seconds)
     for task in _tasks(loops):
         _close(task)
     for loop in loops:
@@ -47,8 +49,16 @@ def _tasks(loops: list[NodeLoop]) -> list[asyncio.Task[Any]]:
 
 
 def _close(task: asyncio.Task[Any]) -> None:
+    """Close the coroutine and all that it awaits, again and again while closing makes it wait."""
     task._log_destroy_pending = False  # type: ignore[attr-defined]  # private to asyncio
-    coroutine = task.get_coro()
-    if coroutine is not None:
-        with suppress(BaseException):
-            coroutine.close()
+    chain: list[Coroutine[Any, Any, Any]] = []
+    link: Any = task.get_coro()
+    while link is not None:
+        if isinstance(link, Coroutine | Generator):
+            chain.append(link)  # type: ignore[arg-type]  # both can be closed
+        link = getattr(link, "cr_await", None) or getattr(link, "gi_yieldfrom", None)
+    for coroutine in reversed(chain):
+        for _ in range(_CLOSES_MAX):
+            with suppress(BaseException):
+                coroutine.close()
+                break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import random
@@ -320,3 +321,28 @@ def test_a_signal_reaches_its_handler(world: World, node: SimNode) -> None:
     node.signal(15)
     world.run_for(1)
     assert ["term"] == got
+
+
+@pytest.mark.parametrize("depth", [5, 60])
+def test_a_process_that_waits_for_ever_while_it_ends_is_ended_all_the_same(depth: int) -> None:
+    ended: list[int] = []
+
+    async def hold(depth: int) -> None:
+        try:
+            if depth:
+                await hold(depth - 1)
+            await asyncio.Event().wait()
+        finally:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            ended.append(depth)
+
+    with World(1) as world:
+        node = SimNode(world, "node")
+        node.boot(lambda: hold(depth))
+        world.run_for(1)
+        node.kill()
+        world.run_for(1)
+        assert [] == ended
+    gc.collect()
+    assert [0, 1, 2, 3, 4, 5] == ended[:6]
