@@ -51,7 +51,8 @@ class ClusterViews:
     def members(self) -> Sequence[MemberView]:
         """See Cluster."""
         layout = self._layout()
-        return [self._view(member, layout) for member in self._members()]
+        views = [self._view(member, layout) for member in self._members()]
+        return sorted(views, key=lambda view: (view.name, view.id))
 
     async def join_command(self) -> str:
         """See Cluster."""
