@@ -6,18 +6,16 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 from peerdisco_sim.scenario import play
 from peerdisco_sim.scenarios import SCENARIOS
 
-ROOT = Path(__file__).parents[2]
 PROGRAM = "from peerdisco_sim.cli import simulate; simulate()"
 
 
 def digests_elsewhere(hash_seed: str, seeds: int, *options: str) -> list[str]:
     """The digests of the first seeds, in a process of its own."""
-    path = os.pathsep.join([str(ROOT), str(ROOT / "simulations")])
+    path = os.pathsep.join(sys.path)
     result = subprocess.run(
         [sys.executable, *options, "-c", PROGRAM, "run", "--seeds", str(seeds), "--json"],
         env={"PYTHONPATH": path, "PYTHONHASHSEED": hash_seed, "PATH": os.environ["PATH"]},
