@@ -261,6 +261,8 @@ class World:
                     self.enter(loop)
                 order.append(loop.number)
                 handle._run()
+                # An exception's traceback may keep this frame: it must not keep the task in turn.
+                del handle
             else:
                 if not heap or heap[0][0] > until:
                     return
