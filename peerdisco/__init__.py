@@ -12,8 +12,15 @@ pays for none of them.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+if not (3, 11) <= sys.version_info[:2] <= (3, 14) or "free-threading" in sys.version:
+    raise ImportError(
+        "peerdisco needs CPython 3.11 to 3.14, not free-threaded; this is Python "
+        + sys.version.replace("\n", " ")
+    )
 
 if TYPE_CHECKING:
     from peerdisco.client import (

@@ -60,6 +60,9 @@ def peerdisco(ctx: click.Context, /, **options: Any) -> None:
     if ctx.invoked_subcommand is not None:
         _refuse_node_options(ctx)
         return
+    from peerdisco.platforms import require_node_platform
+
+    require_node_platform("a node")
     from peerdisco.daemon import Options, run
 
     options["stores"] = not options.pop("no_storage")

@@ -10,10 +10,12 @@ import atexit
 import sys
 
 from peerdisco.client.target import Address, show_address
+from peerdisco.platforms import require_node_platform
 
 
 def start() -> Address:
     """Start the node; where it answers. Raises PeerdiscoError when it does not start."""
+    require_node_platform("an embedded node")
     # The daemon brings the whole product along; programs that have a cluster never load it.
     from peerdisco.daemon import start_embedded
 
