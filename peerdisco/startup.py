@@ -15,6 +15,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from aiohttp.http_exceptions import HttpProcessingError
+
 from peerdisco.config import LOOPBACK, is_loopback
 from peerdisco.errors import ConfigurationError
 from peerdisco.security.tokens import (
@@ -186,3 +188,10 @@ def set_up_logging(level: str) -> None:
     handler.setFormatter(LineFormatter(timestamps="JOURNAL_STREAM" not in os.environ))
     logging.basicConfig(level=level.upper(), handlers=[handler])
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.server").addFilter(_is_about_us)
+
+
+def _is_about_us(record: logging.LogRecord) -> bool:
+    """Not what a stranger sent that is no HTTP: it was refused, and anybody could fill the log."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError)

@@ -144,7 +144,7 @@ def kill(names: tuple[str, ...], cluster: Cluster, output: Output) -> None:
 def purge(names: tuple[str, ...], cluster: Cluster, output: Output) -> None:
     """Stop and forget jobs, and delete their results."""
     for name in names:
-        found = _resolve(cluster, name)
+        found = cluster.job(_resolve(cluster, name)).name  # a mistyped name shall not look purged
         cluster.purge(found)
         output.value({"purged": found}, f"purged {found}")
 

@@ -13,12 +13,14 @@ from pathlib import Path
 
 from peerdisco.client.chunks import cut, size_for, whole
 from peerdisco.client.cluster import Cluster
-from peerdisco.client.errors import BadInput, NotFound
+from peerdisco.client.errors import BadInput, NotFound, Refused
 from peerdisco.client.names import TAG_SCHEME, has_scheme, input_tag
 from peerdisco.client.upload import upload
 
 Input = str | Path | Sequence[str]
 """One input: a name or URL, or the URLs of its replicas."""
+
+BAD_REQUEST = 400
 
 Found = Path | tuple[str, ...]
 """A file of this machine, or the URLs of an input elsewhere."""
@@ -105,8 +107,10 @@ def _local_file(path: Path) -> Path:
 def _tag_exists(cluster: Cluster, name: str) -> bool:
     try:
         cluster.tag(name)
-    except NotFound:
-        return False
+    except Refused as refusal:
+        if isinstance(refusal, NotFound) or refusal.status == BAD_REQUEST:  # not even a tag's name
+            return False
+        raise
     return True
 
 

@@ -111,8 +111,9 @@ class Job:
             name: value for name, value in locals().items() if name not in ("self", "__class__")
         }
         arguments = {name: self._argument(name, value) for name, value in given.items()}
-        self.name = unique_job_name(self.name.partition("@")[0])
-        self.cluster.submit(_pack(self.cluster, self.name, arguments))
+        name = unique_job_name(self.name.partition("@")[0])
+        self.cluster.submit(_pack(self.cluster, name, arguments))
+        self.name = name
         return self
 
     def wait(

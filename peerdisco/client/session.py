@@ -11,6 +11,7 @@ from __future__ import annotations
 import http.client
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,6 +76,7 @@ class Session:
         self._cluster = ""
         self._learned_at = float("-inf")
         self._interrupt = threading.Event()
+        weakref.finalize(self, _close_all, self._idle)
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -146,9 +148,7 @@ class Session:
     def close(self) -> None:
         """Close all idle connections. The session can still be used."""
         with self._lock:
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+            _close_all(self._idle)
 
     def _send(self, request: _Request) -> tuple[Connection, HTTPResponse]:
         """Try every node, again and again while there is patience."""
@@ -280,6 +280,12 @@ class Session:
     def _plain_headers(self) -> dict[str, str]:
         token = self.target.token
         return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _close_all(connections: list[Connection]) -> None:
+    """Also called when a session is forgotten, and when the program ends."""
+    while connections:
+        connections.pop().close()
 
 
 def _refusal(response: HTTPResponse) -> Refused:

@@ -206,7 +206,8 @@ class Runner:
             completed = await self._pool.execute(request, running.report)
         except WorkerLost as lost:
             running.log.extend(lost.log_tail.splitlines())
-            return self._failed(ErrorKind.WORKER_LOST, str(lost), traceback=lost.log_tail)
+            url = inputs[0].url if len(inputs) == 1 else ""
+            return self._failed(ErrorKind.WORKER_LOST, str(lost), traceback=lost.log_tail, url=url)
         running.log.extend(completed.log)
         if isinstance(completed.outcome, Failed):
             return self._explain(running.assignment, completed.outcome.error)

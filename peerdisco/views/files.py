@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 
 from peerdisco_dht import (
@@ -18,6 +19,8 @@ from peerdisco_dht import (
 )
 from peerdisco_webui import errors
 from peerdisco_webui.messages import Append, BlobView, Replace, TagPage, TagView
+
+_BLOB = re.compile("b3-[0-9a-f]{64}")
 
 
 class FileViews:
@@ -35,6 +38,8 @@ class FileViews:
 
     async def stat(self, blob: str) -> BlobView:
         """See Files."""
+        if _BLOB.fullmatch(blob) is None:
+            raise errors.NotFound(f"blobs are named b3- and 64 digits of 0-9 a-f, unlike {blob!r}")
         with _translated():
             return BlobView(id=blob, size=await self._blobs.size(blob))
 
@@ -97,8 +102,8 @@ def _view(tag: Tag, *, stale: bool = False) -> TagView:
 
 
 _TRANSLATIONS: tuple[tuple[type[Exception], Callable[[str], errors.ApiError]], ...] = (
-    (NoSuchTag, errors.NotFound),
-    (NoSuchBlob, errors.NotFound),
+    (NoSuchTag, lambda name: errors.NotFound(f"there is no tag {name!r}")),
+    (NoSuchBlob, lambda blob: errors.NotFound(f"no node has the blob {blob}")),
     (BadName, errors.BadRequest),
     (Conflict, errors.Conflict),
     (Limit, errors.TooLarge),

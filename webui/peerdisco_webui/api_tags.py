@@ -9,7 +9,7 @@ from contextlib import aclosing
 from aiohttp import web
 
 from peerdisco_webui.chunks import LineTooLong, chunks_of_lines
-from peerdisco_webui.errors import BadRequest, NotFound
+from peerdisco_webui.errors import BadRequest, NotFound, TooLarge
 from peerdisco_webui.messages import (
     Append,
     Attributes,
@@ -30,6 +30,8 @@ from peerdisco_webui.wire import (
 LIST_MAX = 1000
 ATTRIBUTE_NAME_MAX = 1024
 ATTRIBUTE_BYTES_MAX = 4096
+URL_CHARACTERS_MAX = 16384
+_URL = re.compile(r"[a-z][a-z0-9+.\-]*:[^\x00-\x1f\x7f]+")
 _TAG_NAME = re.compile(r"[A-Za-z0-9_.@:+/=\-]{1,511}")
 
 
@@ -129,6 +131,13 @@ def _attribute_name(request: web.Request) -> str:
 def _check_urls(urls: tuple[tuple[str, ...], ...]) -> None:
     if any(not replicas for replicas in urls):
         raise BadRequest("each entry is a list of at least one URL")
+    for url in (url for replicas in urls for url in replicas):
+        if len(url) > URL_CHARACTERS_MAX:
+            raise TooLarge(
+                f"a URL has at most {URL_CHARACTERS_MAX} characters; store more as a blob"
+            )
+        if _URL.fullmatch(url) is None:
+            raise BadRequest(f"not a URL, as tags hold them: {url!r:.100}")
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:
