@@ -405,7 +405,8 @@ class Cluster:
         async with asyncio.timeout(120):
             while self.layout.previous:
                 await asyncio.sleep(0.1)
-                leader = next(iter(self.network.up.values()))
+                up = self.network.up.values()
+                leader = next(node for node in up if not self.network.island.get(node.id))
                 leader.storage.adopt(self.layout)
                 if await leader.storage.handed_over():
                     self.change(FinishHandover(self.layout.since))

@@ -335,3 +335,45 @@ def test_the_same_seed_gives_the_same_run(world: World) -> None:
     world(story, 4, seed=9, config=IMPATIENT)
     assert traces[0] == traces[1]
     assert len(traces[0][0]) > 50
+
+
+async def move_house(cluster: Cluster) -> None:
+    """Move everything from the nodes 0, 1, 2 to the nodes 3, 4, 5."""
+    for number in (3, 4, 5):
+        cluster.start(f"n{number}")
+        await cluster[number].storage.wait_started()
+    cluster.add(3, 4, 5)
+    cluster.change(RemoveNodes(tuple(cluster[number].id for number in range(3))))
+    await cluster.hand_over()
+
+
+def test_registers_that_nobody_touches_move_too(world: World) -> None:
+    async def story(cluster: Cluster) -> None:
+        names = [f"quiet-{number}" for number in range(60)]
+        for number, name in enumerate(names):
+            await cluster[number % 3].storage.tags.append(name, [[name]])
+        await cluster[0].storage.tags.delete(names.pop())
+        await move_house(cluster)
+        for number in range(3):
+            await cluster.crash(f"n{number}")
+        for number, name in enumerate(names):
+            assert await items(cluster, 3 + number % 3, name) == [name]
+        assert (await cluster[4].storage.tags.list(limit=999)).names == tuple(sorted(names))
+
+    world(story, 3)
+
+
+def test_a_node_that_missed_a_move_cannot_write_to_the_old_homes(world: World) -> None:
+    async def story(cluster: Cluster) -> None:
+        for number in range(8):
+            await cluster[0].storage.tags.append(f"t{number}", [["before"]])
+        cluster.network.island = {cluster[0].id: 1}
+        await move_house(cluster)
+        assert cluster[0].storage.layout.epoch == 1
+        cluster.network.island = {}
+        for number in range(8):
+            await cluster[0].storage.tags.append(f"t{number}", [["after"]])
+            assert await items(cluster, 4, f"t{number}") == ["after", "before"]
+        assert cluster[0].storage.layout == cluster.layout
+
+    world(story, 3)
