@@ -19,10 +19,16 @@ import aioudp
 import pytest
 from aiohttp import web
 
+from peerdisco.host.tls import MutualTls
+from peerdisco.security.certificates import host_name
+from peerdisco.security.secrets import node_id_of_private
 from peerdisco_sim.node import SimNode
 from peerdisco_sim.world import World
 
 HOST = "127.0.0.1"
+SERVER_KEY, CLIENT_KEY = b"s" * 32, b"c" * 32
+SERVER = MutualTls(b"secret of 32 bytes for the tests", SERVER_KEY)
+CLIENT = MutualTls(b"secret of 32 bytes for the tests", CLIENT_KEY)
 Program = Callable[[], Coroutine[Any, Any, Any]]
 PROGRAMS: list[Program] = []
 
@@ -186,6 +192,33 @@ async def tcp_echo_with_a_half_close() -> Any:
         writer.close()
         await writer.wait_closed()
     return len(answer), answer[:6], can_write, reader.at_eof()
+
+
+@program
+async def tls_echo_with_both_sides_proven() -> Any:
+    seen = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(SERVER.identify({}, writer.get_extra_info("ssl_object")))
+        writer.write(await reader.readexactly(100_000))
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, HOST, 0, ssl=SERVER.server_context())
+    port = server.sockets[0].getsockname()[1]
+    reader, writer = await asyncio.open_connection(
+        HOST,
+        port,
+        ssl=CLIENT.client_context(),
+        server_hostname=host_name(node_id_of_private(SERVER_KEY)),
+    )
+    writer.write(b"x" * 100_000)
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    server.close()
+    await server.wait_closed()
+    return len(answer), seen == [node_id_of_private(CLIENT_KEY)]
 
 
 @program
