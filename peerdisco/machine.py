@@ -14,8 +14,9 @@ import random
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+T = TypeVar("T")
 Write = tuple[bytes, bytes | None]
 """One change of a store: a key and its new value, or None to delete the key."""
 
@@ -156,6 +157,19 @@ class TransportSecurity(Protocol):
         """The node id that the caller proved, or None when it proved nothing."""
 
 
+class Knob(Protocol):
+    """Answers what a setting shall be on this machine."""
+
+    def __call__(self, name: str, default: T) -> T:
+        """The value of the setting called `name`; a real machine answers with the default."""
+
+
+def as_shipped(name: str, default: T) -> T:
+    """The knob of real machines: every setting as it is."""
+    del name
+    return default
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """Everything a node needs from outside, beside the event loop.
@@ -169,6 +183,7 @@ class Machine:
         wall_time: Seconds since the epoch. For people only: nothing is ordered by it.
         transport_security: Makes the peers' TCP security from a cluster secret and the node's
             private key (both raw 32 bytes).
+        knob: Turns settings; see `peerdisco.knobs`.
     """
 
     disk: Disk
@@ -178,3 +193,4 @@ class Machine:
     entropy: Callable[[int], bytes]
     wall_time: Callable[[], float]
     transport_security: Callable[[bytes, bytes], TransportSecurity]
+    knob: Knob = as_shipped

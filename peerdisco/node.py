@@ -16,13 +16,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from peerdisco import __version__
 from peerdisco.config import NodeConfig, UdpLibrary, is_loopback
-from peerdisco.coordination import Coordination, Failures, Ports
+from peerdisco.coordination import Coordination, CoordinationConfig, Failures, Ports
 from peerdisco.errors import PeerdiscoError
 from peerdisco.execution import ExecutionConfig, Runner
 from peerdisco.facts import FACTS_KEY, LOAD_KEY, NodeFacts, NodeLoad, facts_of
 from peerdisco.identity import Identity, load_identity
 from peerdisco.jobpack import PYTHON, parse
 from peerdisco.joining import GRANT_LIFE_S, join_routes, join_token
+from peerdisco.knobs import C, tuned
 from peerdisco.layout_group import LayoutGroup
 from peerdisco.machine import Machine, Store
 from peerdisco.membership import Entrance, keep_roster
@@ -40,8 +41,8 @@ from peerdisco.security.tokens import (
     make_grant,
 )
 from peerdisco.views import ClusterViews, FileViews, JobViews
-from peerdisco_dht import Storage, StorageError, StorageNode, UpkeepConfig
-from peerdisco_election import Groups, RaftError
+from peerdisco_dht import Storage, StorageConfig, StorageError, StorageNode, UpkeepConfig
+from peerdisco_election import Groups, RaftConfig, RaftError
 from peerdisco_gossip import (
     Datagrams,
     GossipConfig,
@@ -75,12 +76,17 @@ JOIN_AFTER_S = {True: 2.0, False: 30.0}
 
 
 async def run_node(
-    machine: Machine, config: NodeConfig, on_ready: Callable[[Node], None] = lambda _: None
+    machine: Machine,
+    config: NodeConfig,
+    on_ready: Callable[[Node], None] = lambda _: None,
+    *,
+    observe: Callable[[Node], None] = lambda _: None,
 ) -> None:
     """Be a node until cancelled.
 
-    `on_ready` is called once the node is a member, has a layout and serves clients. Raises
-    ConfigurationError or JoinFailed when it cannot become one, and OSError when a port is taken.
+    `on_ready` is called once the node is a member, has a layout and serves clients; `observe`
+    before, when it is wired and nothing of it runs yet. Raises ConfigurationError or JoinFailed
+    when it cannot become a node, and OSError when a port is taken.
     """
     identity = await load_identity(machine.disk, machine.entropy)
     log, index = machine.open_store("log"), machine.open_store("index")
@@ -90,7 +96,9 @@ async def run_node(
             identity.node_id, seal, config.udp_host, config.peer_port, UDP_PORTS[config.udp]
         )
         try:
-            await Node(machine, config, identity, log, index, datagrams).run(on_ready)
+            node = Node(machine, config, identity, log, index, datagrams)
+            observe(node)
+            await node.run(on_ready)
         except* PeerdiscoError as group:
             raise _first(group) from None
         finally:
@@ -131,6 +139,7 @@ class Node:
             datagrams,
             self._address_of,
             machine.rng("election"),
+            self._tuned("raft", RaftConfig()),
             generation=generation,
         )
         self.storage = self._make_storage(log, index, datagrams)
@@ -141,13 +150,19 @@ class Node:
             self.peers,
             self.membership,
             self.storage,
-            UpkeepConfig(join_after_s=JOIN_AFTER_S[config.local]),
+            self._tuned("layout", UpkeepConfig(join_after_s=JOIN_AFTER_S[config.local])),
         )
         self.entrance = Entrance(machine.disk, self.membership, self.reachability)
 
         self.runner = self._make_runner()
-        self.coordination = Coordination(self._coordination_ports())
+        self.coordination = Coordination(
+            self._coordination_ports(), self._tuned("coordination", CoordinationConfig())
+        )
         self.views = self._make_views()
+
+    def _tuned(self, room: str, config: C) -> C:
+        """A room's settings as the machine wants them."""
+        return tuned(self._machine.knob, room, config)
 
     def _make_membership(self, datagrams: Datagrams) -> Membership:
         return Membership(
@@ -156,7 +171,7 @@ class Node:
             self.config.advertise,
             datagrams,
             self._exchange,
-            GossipConfig.local() if self.config.local else GossipConfig(),
+            self._tuned("gossip", GossipConfig.local() if self.config.local else GossipConfig()),
             self._machine.rng("gossip"),
         )
 
@@ -172,10 +187,12 @@ class Node:
             rng=self._machine.rng("storage"),
             entropy=self._machine.entropy,
             wall_time=self._machine.wall_time,
+            config=self._tuned("storage", StorageConfig()),
         )
 
     def _make_runner(self) -> Runner:
         config = self.config
+        execution = ExecutionConfig(slots=config.slots, memory_bytes_max=config.task_memory_bytes)
         return Runner(
             self.identity.node_id,
             config.name,
@@ -183,7 +200,7 @@ class Node:
             self._machine.processes,
             self.storage.blobs,
             self.peers,
-            ExecutionConfig(slots=config.slots, memory_bytes_max=config.task_memory_bytes),
+            self._tuned("execution", execution),
         )
 
     def _coordination_ports(self) -> Ports:

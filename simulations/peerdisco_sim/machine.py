@@ -6,7 +6,7 @@ and entropy are new at every boot and follow from `seed/node/boot/name`.
 
 from __future__ import annotations
 
-from peerdisco.machine import Machine, Store
+from peerdisco.machine import Knob, Machine, Store, as_shipped
 from peerdisco_sim.disk import SimDisk
 from peerdisco_sim.node import SimNode
 from peerdisco_sim.processes import ServiceFactory, SimProcesses, WorkerCosts
@@ -15,7 +15,11 @@ from peerdisco_sim.transport_security import PlaintextSecurity
 
 
 def sim_machine(
-    node: SimNode, service: ServiceFactory, *, costs: WorkerCosts | None = None
+    node: SimNode,
+    service: ServiceFactory,
+    *,
+    costs: WorkerCosts | None = None,
+    knob: Knob = as_shipped,
 ) -> Machine:
     """What a process on this node gets from outside.
 
@@ -23,6 +27,7 @@ def sim_machine(
         node: Where it runs; call this once per boot, after it has begun.
         service: Makes the code inside a worker process.
         costs: How long that code takes in virtual time.
+        knob: Turns the product's settings.
     """
     disk = disk_of(node)
     processes = node.devices.setdefault("processes", SimProcesses(node, disk, service, costs))
@@ -36,6 +41,7 @@ def sim_machine(
         entropy=entropy.randbytes,
         wall_time=node.wall_time,
         transport_security=PlaintextSecurity,
+        knob=knob,
     )
 
 

@@ -27,6 +27,8 @@ class Ports:
     """Which sockets of one kind (UDP or TCP) are bound on one node."""
 
     def __init__(self) -> None:
+        self.forwarded: tuple[int, ...] = ()
+        """Ports whose loopback listener other machines reach, as through an SSH tunnel."""
         self._bound: dict[Address, SimSocket] = {}
         self._next = _EPHEMERAL_FIRST
 
@@ -52,7 +54,10 @@ class Ports:
 
     def find(self, ip: str, port: int) -> SimSocket | None:
         """The socket that receives what is sent to this address."""
-        return self._bound.get((ip, port)) or self._bound.get((ANY, port))
+        found = self._bound.get((ip, port)) or self._bound.get((ANY, port))
+        if found is None and port in self.forwarded:
+            return self._bound.get((LOCALHOST, port))
+        return found
 
     def release(self, address: Address, sock: SimSocket) -> None:
         """Give a port back."""
