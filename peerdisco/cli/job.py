@@ -142,7 +142,7 @@ def kill(names: tuple[str, ...], cluster: Cluster, output: Output) -> None:
 @click.argument("names", nargs=-1, required=True)
 @client_command
 def purge(names: tuple[str, ...], cluster: Cluster, output: Output) -> None:
-    """Stop and forget jobs, and delete their results."""
+    """Stop and forget jobs, with pushed inputs and results; saved tags stay."""
     for name in names:
         found = cluster.job(_resolve(cluster, name)).name  # a mistyped name shall not look purged
         cluster.purge(found)

@@ -183,7 +183,7 @@ class Job:
         self.cluster.kill(self.name)
 
     def purge(self) -> None:
-        """Stop and forget the job, and delete its results."""
+        """Stop and forget the job, its pushed inputs and its results; a saved tag stays."""
         self.cluster.purge(self.name)
 
     def __repr__(self) -> str:

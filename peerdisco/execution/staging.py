@@ -105,7 +105,11 @@ class Stager:
             case "raw":
                 return LocalInput(url, InputKind.TEXT, text=unquote(url.removeprefix("raw://")))
             case "file":
-                return LocalInput(url, InputKind.LINES, _file_path(url), size=one.size)
+                others = [other for other in one.urls if _scheme(other) == "file" and other != url]
+                replicas = tuple(map(_file_path, others))
+                return LocalInput(
+                    url, InputKind.LINES, _file_path(url), size=one.size, replicas=replicas
+                )
             case "blob":
                 path = await self.blob(url.removeprefix("blob:"), spool, name)
                 return LocalInput(url, InputKind.LINES, path, size=one.size)

@@ -117,10 +117,14 @@ class Entries:
     def _open(self, local: LocalInput) -> BinaryIO:
         if local.kind is InputKind.TEXT:
             return io.BytesIO(local.text.encode())
-        try:
-            return self._files.open_read(local.path)
-        except OSError as error:
-            raise InputError(f"cannot open {local.url}: {error.strerror or error}") from error
+        failures: list[OSError] = []
+        for path in (local.path, *local.replicas):
+            try:
+                return self._files.open_read(path)
+            except OSError as error:
+                failures.append(error)
+        first = failures[0]
+        raise InputError(f"cannot open {local.url}: {first.strerror or first}") from first
 
     def _batches(self, local: LocalInput, file: BinaryIO) -> Iterator[Batch]:
         if local.kind is InputKind.RECORDS or (self._reader is None and _is_records(local, file)):

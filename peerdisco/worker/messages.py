@@ -35,6 +35,7 @@ class LocalInput(Message, frozen=True, array_like=True):
         path: The file; empty for TEXT.
         text: The entry itself, for TEXT.
         size: Bytes, 0 when unknown.
+        replicas: Further files with the same content, for when `path` cannot be opened.
     """
 
     url: str
@@ -42,6 +43,7 @@ class LocalInput(Message, frozen=True, array_like=True):
     path: str = ""
     text: str = ""
     size: int = 0
+    replicas: tuple[str, ...] = ()
 
 
 class RunTask(Message, frozen=True, array_like=True, tag="run"):
