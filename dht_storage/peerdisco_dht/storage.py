@@ -151,11 +151,15 @@ class Storage:
         """The home set of a 160-bit key, first choice first; empty without a layout."""
         return self._keeper.home_of_key(key)
 
-    async def handed_over(self) -> bool:
+    async def handed_over(self, since: int | None = None) -> bool:
         """Whether all registers are handed over to the present placement.
 
         The leader of the layout asks this before it proposes FinishHandover; see `upkeep.plan`.
+        With `since` the answer is False unless that epoch began the placement meant here, so that
+        a leader whose state machine is ahead of this node cannot finish the wrong one.
         """
+        if since is not None and since != self.layout.since:
+            return False
         return await self._handover.finished()
 
     def _kind_of(self, name: str) -> Kind:

@@ -408,7 +408,7 @@ class Cluster:
                 up = self.network.up.values()
                 leader = next(node for node in up if not self.network.island.get(node.id))
                 leader.storage.adopt(self.layout)
-                if await leader.storage.handed_over():
+                if await leader.storage.handed_over(self.layout.since):
                     self.change(FinishHandover(self.layout.since))
 
     async def eventually(self, holds: Callable[[], bool], seconds: float = 60.0) -> None:

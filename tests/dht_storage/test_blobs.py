@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from peerdisco_dht import Durability, NoSuchBlob, RemoveNodes, Unavailable
+from peerdisco_dht import Durability, Limit, NoSuchBlob, RemoveNodes, Unavailable
 from peerdisco_dht.blobs.identity import chunk_list_of
 from peerdisco_dht.blobs.shelf import file_path
 
@@ -37,7 +37,13 @@ def test_what_was_put_is_read_from_every_node(world: World, nodes: int, size: in
         assert (info.id, info.size) == (chunk_list_of(data).id, size)
         assert info.copies == min(2, nodes)
         for number in range(nodes):
-            assert await cluster[number].storage.blobs.read(info.id, limit_bytes=size) == data
+            blobs = cluster[number].storage.blobs
+            assert await blobs.size(info.id) == size
+            assert await blobs.exists(info.id)
+            assert await blobs.read(info.id, limit_bytes=size) == data
+            if size:
+                with pytest.raises(Limit):
+                    await blobs.read(info.id, limit_bytes=size - 1)
         await cluster.eventually(
             lambda: set(cluster[0].storage.blobs.home(info.id)) <= set(cluster.replicas(info.id))
         )
