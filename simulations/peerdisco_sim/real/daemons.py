@@ -1,0 +1,218 @@
+"""One real daemon on one host: started, killed, stopped for a while, its disk unplugged.
+
+The host is a network namespace with an address of its own, or this machine's loopback; the data
+directory is on a file system that can lose power, or an ordinary one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import signal
+import ssl
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from peerdisco.client.connection import NETWORK_ERRORS, Connection
+from peerdisco.demo.nodes import free_ports
+from peerdisco.host.machine import host_machine
+from peerdisco.identity import save_secret
+from peerdisco.security.secrets import ClusterSecret
+from peerdisco.security.tokens import (
+    DEFAULT_HTTP_PORT,
+    DEFAULT_PEER_PORT,
+    Address,
+    format_address,
+)
+from peerdisco.startup import claimed
+from peerdisco_sim.real.namespaces import Wire
+from peerdisco_sim.real.power import PowerDisk
+from peerdisco_webui.messages import MemberList, MemberView
+
+SLOTS = 2
+STOP_S_MAX = 8.0
+ASK_S_MAX = 3.0
+TAIL_LINES = 12
+LOOPBACK = "127.0.0.1"
+_TRACEBACK = re.compile(r"^Traceback \(most recent call last\):\n(?:[ +|].*\n|\n)*(.*)$", re.MULTILINE)
+
+
+class Daemon:
+    """One node of a real cluster.
+
+    Args:
+        name: "n1", as in schedules.
+        root: A directory of the run.
+        wire: Its host; None for loopback.
+        disk: Its disk; None for an ordinary directory.
+    """
+
+    def __init__(self, name: str, root: Path, wire: Wire | None, disk: PowerDisk | None) -> None:
+        self.name = name
+        self.wire = wire
+        self.disk = disk
+        self.data = disk.directory if disk is not None else root / name
+        self.log = root / f"{name}.log"
+        self.is_paused = False
+        self.is_powered = True
+        peer, http = (
+            (DEFAULT_PEER_PORT, DEFAULT_HTTP_PORT) if wire is not None else free_ports(2)
+        )
+        host = wire.address if wire is not None else LOOPBACK
+        self.peer_address: Address = (host, peer)
+        self.http_address: Address = (host, http)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process lives, stopped or not."""
+        return self._process is not None and self._process.poll() is None
+
+    def prepare(self, secret: ClusterSecret) -> None:
+        """Make the data directory belong to the cluster."""
+
+        async def save() -> None:
+            with host_machine(self.data) as machine:
+                await save_secret(machine.disk, secret)
+
+        with claimed(self.data):
+            asyncio.run(save())
+
+    def start(self, token: str | None = None) -> None:
+        """Start the process; with a token it joins through the addresses in it."""
+        assert not self.is_running, f"{self.name} runs already"
+        self.is_paused = False
+        command = [
+            *(self.wire.enter() if self.wire is not None else ()),
+            sys.executable, "-m", "peerdisco",
+            "--data", str(self.data), "--name", self.name, "--slots", str(SLOTS),
+            "--listen", format_address(self.peer_address),
+            "--http", format_address(self.http_address),
+            *(("--join", "-") if token else ()),
+        ]  # fmt: skip
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our own command
+                command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=_environment(),
+                start_new_session=True,  # Ctrl-C is for the play, which then ends its daemons
+            )
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:
+            stdin.write(f"{token or ''}\n".encode())
+
+    def kill(self) -> None:
+        """SIGKILL. Idempotent."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def pause(self) -> None:
+        """SIGSTOP."""
+        self._signal(signal.SIGSTOP)
+        self.is_paused = True
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self.is_paused = False
+        self._signal(signal.SIGCONT)
+
+    def cut_power(self) -> None:
+        """Silence first, as no kernel is left to reset connections; then process and disk go."""
+        assert self.disk is not None
+        if not self.is_powered:
+            return
+        self.is_powered = False
+        if self.wire is not None:
+            self.wire.unplug()
+        if self._process is not None:
+            self._process.kill()
+        self.disk.cut()
+        if self._process is not None:
+            self._process.wait()
+        if self.wire is not None:
+            self.wire.kill_all()
+        self.disk.unmount()
+
+    def restart(self) -> None:
+        """Switch on what is off, and start the process unless it runs."""
+        if self.is_paused:
+            self.resume()
+        if not self.is_powered:
+            assert self.disk is not None
+            self.disk.mount()
+            self.is_powered = True
+            if self.wire is not None:
+                self.wire.plug()
+        if not self.is_running:
+            self.start()
+
+    def stop(self) -> bool:
+        """End it in order; whether it ended by itself, and with status 0."""
+        if self._process is None or not self.is_running:
+            return True
+        if self.is_paused:
+            self.resume()
+        self._signal(signal.SIGTERM)
+        try:
+            return self._process.wait(STOP_S_MAX) == 0
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return False
+
+    def close(self) -> None:
+        """Leave nothing behind. Idempotent."""
+        self.kill()
+        if self.wire is not None:
+            self.wire.kill_all()
+        if self.disk is not None:
+            self.disk.close()
+        else:
+            shutil.rmtree(self.data, ignore_errors=True)
+
+    def members(self, context: ssl.SSLContext | None, token: str) -> Sequence[MemberView]:
+        """The members as this node sees them. Raises OSError when it does not answer."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        connection = Connection(self.http_address, context)
+        try:
+            answer = connection.exchange("GET", "/api/v1/members", b"", headers, ASK_S_MAX)
+            body = answer.read()
+            if answer.status != 200:
+                raise ConnectionError(f"{self.name} answers {answer.status}")
+            return msgspec.json.decode(body, type=MemberList).members
+        except (*NETWORK_ERRORS, msgspec.MsgspecError) as error:
+            raise ConnectionError(f"{self.name}: {error}") from error
+        finally:
+            connection.close()
+
+    def tail(self) -> str:
+        """The last lines of the log."""
+        with contextlib.suppress(OSError):
+            return "\n".join(self.log.read_text(errors="replace").splitlines()[-TAIL_LINES:])
+        return ""
+
+    def tracebacks(self) -> list[str]:
+        """Unhandled exceptions in the log."""
+        try:
+            text = self.log.read_text(errors="replace")
+        except OSError:
+            return []
+        return [match[1] for match in _TRACEBACK.finditer(text)]
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+
+def _environment() -> dict[str, str]:
+    """The environment of a daemon that must not see the caller's own settings."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("PEERDISCO")}
