@@ -127,7 +127,7 @@ def test_no_append_is_lost_or_doubled_under_partitions_crashes_and_loss(
 ) -> None:
     async def story(cluster: Cluster) -> None:
         history = History()
-        until = asyncio.get_running_loop().time() + 6
+        until = asyncio.get_running_loop().time() + 5
         cluster.network.loss = 0.01
         await together(
             *(history.appender(cluster, n, "hot", until, [f"n{n % 5}"]) for n in range(8)),
@@ -138,7 +138,7 @@ def test_no_append_is_lost_or_doubled_under_partitions_crashes_and_loss(
         cluster.network.loss = 0.0
         await asyncio.sleep(2)
         history.check(await items(cluster, 0, "hot"))
-        assert len(history.acknowledged) > 800
+        assert len(history.acknowledged) > 600
         assert history.reads > 20
 
     world(story, 5, seed=seed, config=IMPATIENT)
@@ -152,7 +152,7 @@ def test_changes_of_the_layout_under_load_lose_nothing(world: World, seed: int) 
         tags = [f"tag-{number}" for number in range(6)]
         histories = {tag: History() for tag in tags}
         loop = asyncio.get_running_loop()
-        until = loop.time() + 6
+        until = loop.time() + 4.5
         cluster.network.loss = 0.005
 
         async def change() -> None:
@@ -186,7 +186,7 @@ def test_changes_of_the_layout_under_load_lose_nothing(world: World, seed: int) 
         for tag in tags:
             histories[tag].check(await items(cluster, 6, tag))
             acknowledged += len(histories[tag].acknowledged)
-        assert acknowledged > 500
+        assert acknowledged > 400
 
     world(story, 3, seed=seed, config=IMPATIENT)
 
