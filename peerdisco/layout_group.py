@@ -62,12 +62,13 @@ class LayoutGroup:
         self._membership = membership
         self._storage = storage
         self._upkeep = upkeep
-        self._machine = LayoutMachine(self._adopt)
+        self._machine = LayoutMachine(storage.adopt)
         self._since: dict[str, tuple[bool, float]] = {}
         self._heard = asyncio.Event()
         peers.serve("layout/form", self._on_form)
         peers.serve("layout/get", self._on_get)
         membership.subscribe(self._on_member)
+        storage.subscribe(self._on_adopted)
         self._announce(storage.layout)
 
     async def found(self) -> None:
@@ -122,15 +123,15 @@ class LayoutGroup:
     async def _fetch(self, peer: str) -> bool:
         try:
             answer = await self._peers.call(peer, "layout/get", b"", timeout=CALL_TIMEOUT_S)
-            self._adopt(decode(answer, Layout))
+            self._storage.adopt(decode(answer, Layout))
         except (OSError, BadMessage) as error:
             logger.info("layout_fetch_failed peer=%s error=%s", peer, error)
             return False
         return True
 
-    def _adopt(self, layout: Layout) -> None:
-        self._storage.adopt(layout)
-        self._announce(self._storage.layout)
+    def _on_adopted(self, layout: Layout) -> None:
+        """A newer layout came, from the group, from a peer, or with a call of the storage."""
+        self._announce(layout)
         self._heard.set()
 
     def _announce(self, layout: Layout) -> None:
@@ -166,7 +167,7 @@ class LayoutGroup:
     async def _keep_up(self, group: Group, members: Sequence[MemberView]) -> None:
         now = asyncio.get_running_loop().time()
         layout = self._machine.layout
-        handed_over = bool(layout.previous) and await self._storage.handed_over()
+        handed_over = bool(layout.previous) and await self._storage.handed_over(layout.since)
         command = plan(layout, members, now, self._upkeep, handed_over=handed_over)
         if command is not None:
             await self._propose(group, command)

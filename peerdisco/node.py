@@ -262,6 +262,7 @@ class Node:
 
     async def _enter(self, tasks: asyncio.TaskGroup, services: list[asyncio.Task[None]]) -> None:
         """Become a member with a layout: of the cluster that is there, or of a new one."""
+        await self.storage.wait_started()
         reopened = self.layout_group.reopen()
         await self.entrance.enter(self.config.seeds)
         if not reopened and not self.entrance.knows_others and self.storage.layout.epoch == 0:

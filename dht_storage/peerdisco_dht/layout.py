@@ -222,7 +222,7 @@ class LayoutMachine:
         on_change: Called with every new layout, in order, while it is applied.
     """
 
-    def __init__(self, on_change: Callable[[Layout], None]) -> None:
+    def __init__(self, on_change: Callable[[Layout], object]) -> None:
         self._on_change = on_change
         self.layout = Layout()
 
