@@ -2,7 +2,8 @@
 
 Commands of other packages are found by their entry points (group `peerdisco.commands`), so that
 the simulator can add one without being known here. A PeerdiscoError of any command ends with its
-message on standard error and its exit code.
+message on standard error and its exit code, and what the system refuses (a file that is not there)
+with the system's words and 1.
 """
 
 from __future__ import annotations
@@ -80,6 +81,10 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except PeerdiscoError as error:
             raise Failure(error) from error
+        except BrokenPipeError:
+            raise  # the reader of our output has seen enough; click knows what to do
+        except OSError as error:
+            raise Failure(PeerdiscoError(_words(error))) from error
 
     def _others(self) -> dict[str, Any]:
         if not self._open_to_others:
@@ -87,3 +92,9 @@ class LazyGroup(click.Group):
         from importlib.metadata import entry_points
 
         return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+
+
+def _words(error: OSError) -> str:
+    """What the system refused, and for which file."""
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {reason}" if error.filename is not None else reason
