@@ -39,7 +39,6 @@ from peerdisco.security.tokens import (
     Address,
     BadToken,
     Token,
-    format_address,
     parse_address,
     parse_token,
 )
@@ -204,8 +203,7 @@ def _welcome(node: Node, root: Path) -> str:
         f"Node {node.config.name} runs in {count}. Data: {root}\n"
         f"  Look:    {node.web_address}\n"
         f"  Join:    {node.join_command()}\n"
-        f"  Use:     PEERDISCO={format_address((node.config.http_host, node.config.http_port))}"
-        " python your_job.py"
+        f"  Use:     PEERDISCO={node.client_string()} python your_job.py"
     )
 
 
