@@ -26,6 +26,7 @@ class NodeConfig:
         listen_host: Interface of the peer port; None for all of them.
         peer_port: UDP and TCP port for other nodes.
         advertise: Where other nodes reach this one.
+        names: By which clients may call this node, beside its addresses.
         http_host: Interface of the client port.
         http_port: Port for REST and the web UI.
         slots: Tasks that run at the same time.
@@ -43,6 +44,7 @@ class NodeConfig:
     advertise: Address
     listen_host: str | None = None
     peer_port: int = DEFAULT_PEER_PORT
+    names: tuple[str, ...] = ()
     http_host: str = LOOPBACK
     http_port: int = DEFAULT_HTTP_PORT
     slots: int = 1

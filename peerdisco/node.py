@@ -282,7 +282,7 @@ class Node:
         """Serve REST and pages within."""
         host = self.config.http_host
         private = is_loopback(host)
-        names = (host, self.config.advertise[0])
+        names = (host, self.config.advertise[0], *self.config.names)
         authority = authority_certificate(self.identity.secret).public_bytes(Encoding.PEM)
         app = make_app(
             self.views,

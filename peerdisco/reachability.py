@@ -7,6 +7,8 @@ member that everybody soon declares dead, so a joining node asks first and can n
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ipaddress
 from collections.abc import Callable
 from typing import Protocol
 
@@ -40,8 +42,9 @@ class Reachability:
         self._answered.clear()
         try:
             async with asyncio.timeout(timeout):
+                numeric = await _resolve(addresses)
                 while not self._answered.is_set():
-                    for address in addresses:
+                    for address in numeric:
                         self._datagrams.send(address, CHANNEL, ASK)
                     await asyncio.sleep(INTERVAL_S)
         except TimeoutError:
@@ -53,3 +56,18 @@ class Reachability:
             self._datagrams.send(address, CHANNEL, ANSWER)
         elif payload == ANSWER:
             self._answered.set()
+
+
+async def _resolve(addresses: list[Address]) -> list[Address]:
+    """Names replaced by all that they stand for; a name that nobody knows is left out."""
+    numeric: list[Address] = []
+    for host, port in addresses:
+        try:
+            numeric.append((str(ipaddress.ip_address(host)), port))
+            continue
+        except ValueError:
+            pass
+        with contextlib.suppress(OSError):
+            found = await asyncio.get_running_loop().getaddrinfo(host, port)
+            numeric += [(str(entry[4][0]), port) for entry in found]
+    return list(dict.fromkeys(numeric))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import ipaddress
 import json
 import logging
 import os
@@ -155,12 +156,32 @@ def _saved_ports(root: Path) -> tuple[int, int]:
 
 
 def advertised_address(option: str | None, listen_host: str | None, port: int) -> Address:
-    """Where other nodes reach this one: as told, else where it listens, else the way out."""
+    """Where other nodes reach this one: as told, else where it listens, else the way out.
+
+    A name is resolved here and now, as members tell each other addresses, not names. Raises
+    ConfigurationError when that fails, and BadToken when the option is no address at all.
+    """
     if option:
-        return parse_address(option, port)
+        host, port = parse_address(option, port)
+        return _numeric(host), port
     if listen_host and listen_host not in ("0.0.0.0", "::"):  # noqa: S104 - a comparison
-        return listen_host, port
+        return _numeric(listen_host), port
     return outward_host(), port
+
+
+def _numeric(host: str) -> str:
+    """The address of a host; IPv4 where it has both."""
+    with contextlib.suppress(ValueError):
+        return str(ipaddress.ip_address(host))
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the address of {host} cannot be found ({error.strerror}). "
+            "Give one that other nodes reach with --advertise HOST[:PORT]."
+        ) from None
+    found.sort(key=lambda entry: entry[0] is not socket.AF_INET)
+    return str(found[0][4][0])
 
 
 def outward_host() -> str:

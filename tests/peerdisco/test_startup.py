@@ -59,7 +59,17 @@ def test_a_busy_port_is_stepped_over_at_the_first_start_and_kept_later(tmp_path:
 
 
 def test_the_advertised_address_is_the_told_one_or_the_listening_one() -> None:
-    assert ("nat.example", 8990) == advertised_address("nat.example", None, 8990)
-    assert ("nat.example", 1) == advertised_address("nat.example:1", "10.0.0.1", 8990)
+    assert ("192.0.2.9", 8990) == advertised_address("192.0.2.9", None, 8990)
+    assert ("192.0.2.9", 1) == advertised_address("192.0.2.9:1", "10.0.0.1", 8990)
     assert ("10.0.0.1", 8990) == advertised_address(None, "10.0.0.1", 8990)
     assert advertised_address(None, None, 8990)[1] == 8990
+
+
+def test_names_are_resolved_as_members_tell_each_other_addresses() -> None:
+    for address in (
+        advertised_address("localhost:1", None, 8990),
+        advertised_address(None, "localhost", 1),
+    ):
+        assert address in (("127.0.0.1", 1), ("::1", 1))
+    with pytest.raises(ConfigurationError, match=r"address of no such name.*--advertise"):
+        advertised_address(None, "no such name", 8990)
