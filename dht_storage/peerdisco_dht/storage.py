@@ -89,7 +89,8 @@ class Storage:
             me, self._keeper, acceptors, self._background, rng, self._kind_of, self._observe
         )
         router = Router(epochs, self._keeper, members, acceptors, names.next(), rng, config)
-        RegisterService(AcceptorRows(log, self._keeper), coordinator, epochs)
+        self._rows = AcceptorRows(log, self._keeper)
+        RegisterService(self._rows, coordinator, epochs)
         self._handover = Handover(me, self._keeper, epochs, members, coordinator, config)
         self._kinds: dict[str, Kind] = {PLAIN_PREFIX: PlainKind(), TAG_PREFIX: TagKind()}
 
