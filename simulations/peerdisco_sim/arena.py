@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from peerdisco.node import Node
+from peerdisco.security.tokens import Address
 from peerdisco_sim.client import Client
 from peerdisco_sim.cluster import Cluster
 from peerdisco_sim.daemon import PEER_PORT, Ready, daemon
@@ -49,17 +50,22 @@ class Arena:
         phase: Where the play is.
         stopping: Whether workloads should come to an end.
         core: Names of the machines that were healed for the calm; empty before.
+        born: When each node's machine was added.
+        writing: How many writes of clients each node is busy with.
     """
 
     def __init__(self, world: World, schedule: Schedule) -> None:
         self.world = world
         self.schedule = schedule
         self.recorder = Recorder(lambda: world.now)
-        self.ready = Ready(self._observe, self._note_ready)
+        self.ready = Ready(self._observe, self._note_ready, self._note_ended)
         self.cluster = Cluster(world, daemon)
         self.phase = Phase.BOOT
         self.stopping = False
         self.core: tuple[str, ...] = ()
+        self.born: dict[str, float] = {}
+        self.writing: dict[str, int] = {}
+        self._supervisors: list[Callable[[str], None]] = []
         self._clients: dict[str, Client] = {}
         self._observers: list[Callable[[str, Node], None]] = []
 
@@ -67,10 +73,22 @@ class Arena:
 
     def add_node(self, name: str) -> SimNode:
         """Boot a daemon on a new machine; it joins through the first machines."""
-        names = self.cluster.names[:SEEDS_MAX]
-        seeds = tuple((self.cluster.node(other).ip, PEER_PORT) for other in names)
         self.recorder.note("boot", "a new machine", name)
-        return self.cluster.start(name, seeds, self.ready, self.schedule.knobs)
+        self.born[name] = self.world.now
+        return self.cluster.start(name, self._seeds(name), self.ready, self.schedule.knobs)
+
+    def boot(self, name: str) -> None:
+        """Start a daemon again on its machine; ends the one that runs there."""
+        self.recorder.note("boot", "again", name)
+        self.cluster.restart(name, self._seeds(name), self.ready, self.schedule.knobs)
+
+    def on_ended(self, callback: Callable[[str], None]) -> None:
+        """Call back with the name of a node whose process ended by itself."""
+        self._supervisors.append(callback)
+
+    def _seeds(self, name: str) -> tuple[Address, ...]:
+        others = [other for other in self.cluster.names if other != name]
+        return tuple((self.cluster.node(other).ip, PEER_PORT) for other in others[:SEEDS_MAX])
 
     def node(self, name: str) -> Node | None:
         """The product's node of that name when its process is up and ready, else None."""
@@ -137,6 +155,11 @@ class Arena:
 
     def _note_ready(self, name: str, node: Node) -> None:
         self.recorder.note("ready", f"id {node.identity.node_id}", name)
+
+    def _note_ended(self, name: str, reason: str) -> None:
+        self.recorder.note("down", reason, name)
+        for supervisor in self._supervisors:
+            supervisor(name)
 
     def _spawned_ended(self, machine: str, task: asyncio.Task[Any]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

@@ -99,6 +99,9 @@ class Client:
         """
         address = self._arena.cluster.node(node).ip
         url = f"http://{address}:{HTTP_PORT}{path}"
+        writing = self._arena.writing
+        is_write = method not in _READS
+        writing[node] = writing.get(node, 0) + is_write
         try:
             async with (
                 asyncio.timeout(timeout_s),
@@ -111,6 +114,8 @@ class Client:
             raise Unavailable(f"{node}: {error}") from None
         except (OSError, aiohttp.ClientError) as error:
             raise _no_answer(method, f"{node}: {type(error).__name__} {error}") from None
+        finally:
+            writing[node] -= is_write
         if response.status < 400:
             return Response(response.status, data, node)
         if response.status < 500:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 
 from peerdisco.config import NodeConfig
+from peerdisco.errors import PeerdiscoError
 from peerdisco.identity import load_secret, save_secret
 from peerdisco.node import Node, run_node
 from peerdisco.security.secrets import ClusterSecret
 from peerdisco.security.tokens import Address
 from peerdisco.worker.service import Service
 from peerdisco_sim.knobs import knobs_of
-from peerdisco_sim.machine import sim_machine
+from peerdisco_sim.machine import disk_of, sim_machine
 from peerdisco_sim.node import SimNode
 from peerdisco_sim.schedule import Value
 
@@ -25,12 +27,17 @@ def _nobody(name: str, node: Node) -> None:
     """Nobody wants to know."""
 
 
+def _nothing(name: str, reason: str) -> None:
+    """Nobody starts it again."""
+
+
 class Ready:
     """The product's nodes in the world's machines.
 
     Args:
         observe: Told of each node when it is wired and nothing of it runs yet.
         note: Told of each node when it is ready.
+        ended: Told of each process that ended by itself, and why.
 
     Attributes:
         nodes: By name, those that have become ready; a dead process's node stays until the next
@@ -38,11 +45,17 @@ class Ready:
         names: The machine's name of each node id that was ever wired.
     """
 
-    def __init__(self, observe: Observer = _nobody, note: Observer = _nobody) -> None:
+    def __init__(
+        self,
+        observe: Observer = _nobody,
+        note: Observer = _nobody,
+        ended: Callable[[str, str], None] = _nothing,
+    ) -> None:
         self.nodes: dict[str, Node] = {}
         self.names: dict[str, str] = {}
         self.observe = observe
         self.note = note
+        self.ended = ended
         self._boots: dict[str, int] = {}
 
     def of(self, sim: SimNode) -> Node | None:
@@ -69,10 +82,36 @@ async def daemon(
     ready: Ready,
     knobs: Mapping[str, Value] | None = None,
 ) -> None:
-    """Be a node of the cluster whose secret every machine here has."""
+    """Be a node of the cluster whose secret every machine here has.
+
+    Ends when the node refuses to run, as the program does, and when its disk failed it: that is
+    what a process is for. A supervisor starts it again.
+    """
     ready.nodes.pop(sim.name, None)
+    errors = disk_of(sim).errors
+    try:
+        await _be_node(sim, seeds, ready, knobs or {})
+    except asyncio.CancelledError:
+        ready.ended(sim.name, "stopped")
+    except PeerdiscoError as error:
+        ready.ended(sim.name, str(error))
+    except (OSError, ExceptionGroup) as error:
+        if disk_of(sim).errors == errors or not _is_about_disk(error):
+            raise
+        ready.ended(sim.name, f"its disk failed: {error}")
+
+
+def _is_about_disk(error: Exception) -> bool:
+    if isinstance(error, ExceptionGroup):
+        return all(_is_about_disk(each) for each in error.exceptions)
+    return isinstance(error, OSError)
+
+
+async def _be_node(
+    sim: SimNode, seeds: tuple[Address, ...], ready: Ready, knobs: Mapping[str, Value]
+) -> None:
     sim.tcp_ports.forwarded = (HTTP_PORT,)
-    machine = sim_machine(sim, Service, knob=knobs_of(knobs or {}))
+    machine = sim_machine(sim, Service, knob=knobs_of(knobs))
     if await load_secret(machine.disk) is None:
         await save_secret(machine.disk, SECRET)
     config = NodeConfig(

@@ -51,6 +51,8 @@ class SimDisk:
         self.before_step: Callable[[str, str], None] | None = None
         """Called with the step (`write`, `sync`, `rename`, ...) and the path before each step."""
         self.steps = 0
+        self.errors = 0
+        """How many errors the disk has given."""
         self.files = FileSystem(node.world.stream(node.name, "disk"), capacity_bytes)
         self._durations = node.world.stream(node.name, "disk durations")
 
@@ -133,11 +135,15 @@ class SimDisk:
     def error(self, operation: str) -> int:
         """The errno that a step meets now, 0 for none. Deleting always works."""
         faults = self.faults
+        number = 0
         if operation == "read":
-            return faults.read_error
-        if operation.startswith("sync"):
-            return faults.sync_error
-        return faults.write_error if operation in ("write", "create", "rename") else 0
+            number = faults.read_error
+        elif operation.startswith("sync"):
+            number = faults.sync_error
+        elif operation in ("write", "create", "rename"):
+            number = faults.write_error
+        self.errors += number != 0
+        return number
 
     def rot(self, path: str) -> None:
         """Flip one bit of a file, silently."""

@@ -205,6 +205,11 @@ class FileSystem:
         self._change(lambda tree: tree.unlink(path))
         self._used_bytes -= sum(len(inode.data) for inode in gone)
 
+    def paths(self, directory: str) -> list[str]:
+        """Sorted paths of all files below a directory."""
+        found = self._tree.find(directory)
+        return sorted(_paths(directory, found)) if isinstance(found, dict) else []
+
     def list(self, path: str) -> list[str]:
         """Sorted names in a directory."""
         found = self._tree.find(path)
@@ -265,6 +270,14 @@ def _inodes(directory: Directory) -> list[Inode]:
     found: list[Inode] = []
     for entry in directory.values():
         found += _inodes(entry) if isinstance(entry, dict) else [entry]
+    return found
+
+
+def _paths(path: str, directory: Directory) -> list[str]:
+    found: list[str] = []
+    for name, entry in directory.items():
+        below = f"{path}/{name}"
+        found += _paths(below, entry) if isinstance(entry, dict) else [below]
     return found
 
 

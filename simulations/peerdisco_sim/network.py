@@ -71,7 +71,7 @@ class Network:
         self.tap: Callable[[Address, Address, bytes], bytes | None] | None = None
         """Sees every datagram (source, target, data); returns what goes on, or None to drop it."""
         self._links: dict[tuple[str, str], Conditions] = {}
-        self._cuts: dict[tuple[str, str], None] = {}
+        self._cuts: dict[tuple[str, str], int] = {}
         self._clogged_until: dict[str, float] = {}
         self._busy_until: dict[str, float] = {}
         self._streams: dict[str, Stream] = {}
@@ -82,13 +82,28 @@ class Network:
         """Give one direction of one link conditions of its own."""
         self._links[source.ip, target.ip] = conditions
 
+    def reset_link(self, source: SimNode, target: SimNode) -> None:
+        """Let one direction of one link behave like all others again."""
+        self._links.pop((source.ip, target.ip), None)
+
     def cut(self, sources: Iterable[SimNode], targets: Iterable[SimNode]) -> None:
         """Lose everything from any of the sources to any of the targets, one way."""
         targets = list(targets)
         for source in sources:
             for target in targets:
                 if source is not target:
-                    self._cuts[source.ip, target.ip] = None
+                    link = source.ip, target.ip
+                    self._cuts[link] = self._cuts.get(link, 0) + 1
+
+    def mend(self, sources: Iterable[SimNode], targets: Iterable[SimNode]) -> None:
+        """Undo one `cut` of the same links; what others cut as well stays cut."""
+        targets = list(targets)
+        for source in sources:
+            for target in targets:
+                link = source.ip, target.ip
+                left = self._cuts.pop(link, 0) - 1
+                if left > 0:
+                    self._cuts[link] = left
 
     def partition(self, left: Iterable[SimNode], right: Iterable[SimNode]) -> None:
         """Cut both ways."""

@@ -170,6 +170,7 @@ class SimStore:
         number = disk.error("sync") or disk.error("write")
         if size > disk.files.free_bytes:
             number = number or errno.ENOSPC
+            disk.errors += 1
         if number:
             self._poison(OSError(number, os.strerror(number), self._file.name))
             return
