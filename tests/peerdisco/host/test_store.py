@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -45,8 +46,9 @@ async def test_a_cancelled_caller_does_not_withdraw_its_batch(tmp_path: Path) ->
 async def test_a_failed_commit_poisons_the_store(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "a.sqlite")
     await store.commit([(b"key", b"before")])
-    with sqlite3.connect(tmp_path / "a.sqlite") as breaker:
+    with contextlib.closing(sqlite3.connect(tmp_path / "a.sqlite")) as breaker:
         breaker.execute("DROP TABLE map")
+        breaker.commit()
     with pytest.raises(OSError):
         await store.commit([(b"key", b"after")])
     with pytest.raises(OSError, match="earlier failure"):
@@ -64,4 +66,31 @@ async def test_a_closed_store_has_finished_what_it_accepted(tmp_path: Path) -> N
         await store.commit([])
     again = SqliteStore(tmp_path / "a.sqlite")
     assert again.get(b"key") == b"value"
+    await again.close()
+
+
+async def test_long_batches_apply_in_order(tmp_path: Path) -> None:
+    """Many rows share a statement; a later write of a key still wins."""
+    store = SqliteStore(tmp_path / "a.sqlite")
+    keys = [b"%03d" % number for number in range(150)]
+    writes: list[tuple[bytes, bytes | None]] = [(key, b"1") for key in keys]
+    writes += [(key, None) for key in keys[:140]]
+    writes += [(key, b"2") for key in keys[70:]]
+    await store.commit([*writes, (b"149", b"3")])
+    found = store.scan(b"", b"\xff")
+    assert [(key, b"2") for key in keys[70:149]] + [(b"149", b"3")] == found
+    await store.close()
+
+
+async def test_closing_finishes_also_what_nobody_waits_for(tmp_path: Path) -> None:
+    """A commit is in flight and another waits; both callers were cancelled."""
+    store = SqliteStore(tmp_path / "a.sqlite")
+    async with asyncio.TaskGroup() as tasks:
+        callers = [tasks.create_task(store.commit([(b"%d" % at, b"x")])) for at in range(2)]
+        await asyncio.sleep(0)
+        for caller in callers:
+            caller.cancel()
+    await store.close()
+    again = SqliteStore(tmp_path / "a.sqlite")
+    assert [(b"0", b"x"), (b"1", b"x")] == again.scan(b"", b"\xff")
     await again.close()
