@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -32,7 +33,9 @@ from peerdisco_sim.real.abilities import Abilities
 from peerdisco_sim.real.daemons import Daemon
 from peerdisco_sim.real.namespaces import PREFIX, Switch, Wire
 from peerdisco_sim.real.power import PowerDisk
-from peerdisco_webui.messages import MemberState
+from peerdisco_webui.messages import MemberList, MemberState
+
+T = TypeVar("T")
 
 START_S_MAX = 60.0
 JOIN_S_MAX = 180.0
@@ -94,13 +97,18 @@ class RealCluster:
             target = Target(addresses, mark, self._grant)
         return Rest(Session(target, patience_s=PATIENCE_S))
 
+    def ask(self, daemon: Daemon, path: str, answer: type[T]) -> T:
+        """What one daemon answers to a GET. Raises OSError when it does not."""
+        token = self._grant if self._switch is not None else ""
+        return daemon.ask(path, answer, self._context(), token)
+
     def settled(self) -> str:
         """Why not all daemons agree that all are alive and hold data; "" when they do."""
         for daemon in self.daemons.values():
             if not daemon.is_running:
                 return f"{daemon.name} is down:\n{daemon.tail()}"
             try:
-                members = daemon.members(self._context(), self._token())
+                members = self.ask(daemon, "/api/v1/members", MemberList).members
             except OSError as error:
                 return str(error)
             good = [m for m in members if m.state is MemberState.ALIVE and m.storage]
@@ -135,12 +143,9 @@ class RealCluster:
         if not daemon.is_running:
             raise PeerdiscoError(f"{daemon.name} ended at its start:\n{daemon.tail()}")
         with contextlib.suppress(OSError):
-            daemon.members(self._context(), self._token())
+            self.ask(daemon, "/api/v1/members", MemberList)
             return True
         return False
-
-    def _token(self) -> str:
-        return self._grant if self._switch is not None else ""
 
     def _context(self) -> ssl.SSLContext | None:
         if self._switch is None:

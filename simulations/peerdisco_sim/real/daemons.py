@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
-import re
 import shutil
 import signal
 import ssl
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from http import HTTPStatus
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -34,14 +36,14 @@ from peerdisco.security.tokens import (
 from peerdisco.startup import claimed
 from peerdisco_sim.real.namespaces import Wire
 from peerdisco_sim.real.power import PowerDisk
-from peerdisco_webui.messages import MemberList, MemberView
+
+T = TypeVar("T")
 
 SLOTS = 2
 STOP_S_MAX = 8.0
 ASK_S_MAX = 3.0
 TAIL_LINES = 12
 LOOPBACK = "127.0.0.1"
-_TRACEBACK = re.compile(r"^Traceback \(most recent call last\):\n(?:[ +|].*\n|\n)*(.*)$", re.MULTILINE)
 
 
 class Daemon:
@@ -62,9 +64,8 @@ class Daemon:
         self.log = root / f"{name}.log"
         self.is_paused = False
         self.is_powered = True
-        peer, http = (
-            (DEFAULT_PEER_PORT, DEFAULT_HTTP_PORT) if wire is not None else free_ports(2)
-        )
+        self.born = time.monotonic()
+        peer, http = (DEFAULT_PEER_PORT, DEFAULT_HTTP_PORT) if wire is not None else free_ports(2)
         host = wire.address if wire is not None else LOOPBACK
         self.peer_address: Address = (host, peer)
         self.http_address: Address = (host, http)
@@ -116,13 +117,19 @@ class Daemon:
             self._process.kill()
             self._process.wait()
 
+    def terminate(self) -> None:
+        """SIGTERM: it says goodbye and ends."""
+        self.stop()
+
     def pause(self) -> None:
         """SIGSTOP."""
         self._signal(signal.SIGSTOP)
         self.is_paused = True
 
     def resume(self) -> None:
-        """SIGCONT."""
+        """SIGCONT. Idempotent."""
+        if not self.is_paused:
+            return
         self.is_paused = False
         self._signal(signal.SIGCONT)
 
@@ -145,8 +152,7 @@ class Daemon:
 
     def restart(self) -> None:
         """Switch on what is off, and start the process unless it runs."""
-        if self.is_paused:
-            self.resume()
+        self.resume()
         if not self.is_powered:
             assert self.disk is not None
             self.disk.mount()
@@ -160,8 +166,7 @@ class Daemon:
         """End it in order; whether it ended by itself, and with status 0."""
         if self._process is None or not self.is_running:
             return True
-        if self.is_paused:
-            self.resume()
+        self.resume()
         self._signal(signal.SIGTERM)
         try:
             return self._process.wait(STOP_S_MAX) == 0
@@ -179,20 +184,30 @@ class Daemon:
         else:
             shutil.rmtree(self.data, ignore_errors=True)
 
-    def members(self, context: ssl.SSLContext | None, token: str) -> Sequence[MemberView]:
-        """The members as this node sees them. Raises OSError when it does not answer."""
+    def ask(self, path: str, answer: type[T], context: ssl.SSLContext | None, token: str) -> T:
+        """What this node, and no other, answers to a GET. Raises OSError when it does not."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         connection = Connection(self.http_address, context)
         try:
-            answer = connection.exchange("GET", "/api/v1/members", b"", headers, ASK_S_MAX)
-            body = answer.read()
-            if answer.status != 200:
-                raise ConnectionError(f"{self.name} answers {answer.status}")
-            return msgspec.json.decode(body, type=MemberList).members
+            response = connection.exchange("GET", path, b"", headers, ASK_S_MAX)
+            body = response.read()
+            if response.status != HTTPStatus.OK:
+                raise ConnectionError(f"{self.name} answers {response.status}")
+            return msgspec.json.decode(body, type=answer)
         except (*NETWORK_ERRORS, msgspec.MsgspecError) as error:
             raise ConnectionError(f"{self.name}: {error}") from error
         finally:
             connection.close()
+
+    def workers(self) -> list[int]:
+        """Process ids of its workers."""
+        if self._process is None:
+            return []
+        try:
+            text = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
+        except OSError:
+            return []
+        return [int(pid) for pid in text.split()]
 
     def tail(self) -> str:
         """The last lines of the log."""
@@ -201,12 +216,22 @@ class Daemon:
         return ""
 
     def tracebacks(self) -> list[str]:
-        """Unhandled exceptions in the log."""
+        """Unhandled exceptions in the log, each with the line before it and where it arose."""
         try:
-            text = self.log.read_text(errors="replace")
+            lines = self.log.read_text(errors="replace").splitlines()
         except OSError:
             return []
-        return [match[1] for match in _TRACEBACK.finditer(text)]
+        found = []
+        for index, line in enumerate(lines):
+            if not line.startswith("Traceback (most recent call last):"):
+                continue
+            rest = list(itertools.takewhile(_belongs, lines[index + 1 :]))
+            ours = [
+                part.strip() for part in rest if part.startswith("  File") and "peerdisco" in part
+            ]
+            error = lines[index + 1 + len(rest) : index + 2 + len(rest)]
+            found.append(" | ".join([*lines[max(0, index - 1) : index], *error, *ours[-1:]]))
+        return found
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None
@@ -216,3 +241,8 @@ class Daemon:
 def _environment() -> dict[str, str]:
     """The environment of a daemon that must not see the caller's own settings."""
     return {key: value for key, value in os.environ.items() if not key.startswith("PEERDISCO")}
+
+
+def _belongs(line: str) -> bool:
+    """Whether a line belongs to a traceback, but is not the error at its end."""
+    return not line or line[0] in " +|"

@@ -42,7 +42,8 @@ class Wire:
         self.address = f"{SUBNET}.{number}"
         self._switch = switch
         self._port = f"port{number}"
-        self._deaf_to: dict[str, None] = {}
+        self._deaf_to: dict[str, int] = {}
+        """How many faults cut off each address."""
         self._loss: dict[str, float] = {}
 
     def connect(self) -> None:
@@ -64,12 +65,23 @@ class Wire:
 
     def deafen(self, sources: list[str]) -> None:
         """Hear nothing any more from these addresses."""
-        self._deaf_to.update(dict.fromkeys(sources))
+        for source in sources:
+            self._deaf_to[source] = self._deaf_to.get(source, 0) + 1
+        self._filter()
+
+    def hear(self, sources: list[str]) -> None:
+        """Undo one `deafen`."""
+        for source in sources:
+            left = self._deaf_to.pop(source, 0) - 1
+            if left > 0:
+                self._deaf_to[source] = left
         self._filter()
 
     def lose(self, probability: float, source: str = "") -> None:
-        """Lose packets that arrive, from one address or from all."""
-        self._loss[source] = probability
+        """Lose packets that arrive, from one address or from all; 0 loses none."""
+        self._loss.pop(source, None)
+        if probability > 0:
+            self._loss[source] = probability
         self._filter()
 
     def heal(self) -> None:
@@ -180,7 +192,7 @@ def run_inside(wire: Wire | None, function: Callable[[], T]) -> T:
         except BaseException as error:
             errors.append(error)
 
-    thread = threading.Thread(target=body, name=f"in {wire.namespace}")
+    thread = threading.Thread(target=body, name=f"in {wire.namespace}", daemon=True)
     thread.start()
     thread.join()
     if errors:

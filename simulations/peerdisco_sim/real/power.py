@@ -19,6 +19,7 @@ from peerdisco_sim.real.shell import ToolFailed, attempt, call
 _SHUTDOWN = 0x8004587D
 _NO_LOG_FLUSH = 2
 _UNMOUNT_S_MAX = 10.0
+_BALLOON = "balloon"
 
 
 class PowerDisk:
@@ -63,6 +64,23 @@ class PowerDisk:
             fcntl.ioctl(descriptor, _SHUTDOWN, struct.pack("I", _NO_LOG_FLUSH))
         finally:
             os.close(descriptor)
+
+    def fill(self) -> None:
+        """Leave no room: every write that needs some fails with ENOSPC."""
+        balloon = os.open(self._point / _BALLOON, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            for size in (1 << 20, 1 << 12):
+                with contextlib.suppress(OSError):
+                    while True:
+                        end = os.fstat(balloon).st_size
+                        os.posix_fallocate(balloon, end, size)
+        finally:
+            os.close(balloon)
+
+    def empty(self) -> None:
+        """Give the room back."""
+        with contextlib.suppress(OSError):
+            (self._point / _BALLOON).unlink()
 
     def unmount(self) -> None:
         """Take it down, waiting for its last users to be gone."""
