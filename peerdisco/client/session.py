@@ -42,6 +42,7 @@ LEARN_AGAIN_S = 30.0
 LEARN_TIMEOUT_S = 5.0
 PEERS_MAX = 64
 IDLE_CONNECTIONS_MAX = 8
+STATUS_BUSY, STATUS_FULL = 503, 507
 CLUSTER_HEADER = "X-Peerdisco-Cluster"
 
 
@@ -158,6 +159,7 @@ class Session:
             failures: list[str] = []
             wrong: WrongCluster | None = None
             busy: Refused | None = None
+            full: Refused | None = None
             for address in self.addresses:
                 try:
                     connection, response = self._attempt(address, request)
@@ -173,9 +175,14 @@ class Session:
                     return connection, response
                 refusal = _refusal(response)
                 connection.close()
-                if response.status != 503:
+                if response.status == STATUS_BUSY:
+                    busy = refusal
+                elif response.status == STATUS_FULL:
+                    full = refusal
+                else:
                     raise refusal
-                busy = refusal
+            if full is not None and busy is None:
+                raise full  # the nodes that answer have no space, and waiting makes none
             if wrong is not None and not failures and busy is None:
                 raise wrong
             known = self._cluster or busy

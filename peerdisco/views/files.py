@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 
@@ -20,6 +21,8 @@ from peerdisco_dht import (
 from peerdisco_webui import errors
 from peerdisco_webui.messages import Append, BlobView, Replace, TagPage, TagView
 
+logger = logging.getLogger(__name__)
+
 _BLOB = re.compile("b3-[0-9a-f]{64}")
 
 
@@ -32,7 +35,7 @@ class FileViews:
 
     async def put(self, source: AsyncIterator[bytes], *, replicas: int | None) -> BlobView:
         """See Files."""
-        with _translated():
+        with _translated("new blobs"):
             info = await self._blobs.put(source, replicas=replicas)
         return BlobView(id=info.id, size=info.size, copies=info.copies)
 
@@ -40,7 +43,7 @@ class FileViews:
         """See Files."""
         if _BLOB.fullmatch(blob) is None:
             raise errors.NotFound(f"blobs are named b3- and 64 digits of 0-9 a-f, unlike {blob!r}")
-        with _translated():
+        with _translated(f"the blob {blob}"):
             return BlobView(id=blob, size=await self._blobs.size(blob))
 
     @contextlib.asynccontextmanager
@@ -48,42 +51,42 @@ class FileViews:
         self, blob: str, *, offset: int, size: int
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """See Files."""
-        with _translated():
+        with _translated(f"the blob {blob}"):
             async with self._blobs.get(blob, offset=offset, size=size) as pieces:
                 yield pieces
 
     async def tag(self, name: str, *, stale_ok: bool) -> TagView:
         """See Files."""
-        with _translated():
+        with _translated(f"the tag {name!r}"):
             return _view(await self._tags.get(name, stale_ok=stale_ok), stale=stale_ok)
 
     async def append(self, name: str, change: Append) -> TagView:
         """See Files."""
         op_id = (change.session, change.sequence) if change.session else None
-        with _translated():
+        with _translated(f"the tag {name!r}"):
             await self._tags.append(name, change.urls, unique=change.unique, op_id=op_id)
             return _view(await self._tags.get(name))
 
     async def replace(self, name: str, change: Replace) -> TagView:
         """See Files."""
-        with _translated():
+        with _translated(f"the tag {name!r}"):
             await self._tags.replace(name, change.urls, if_version=change.if_version)
             return _view(await self._tags.get(name))
 
     async def delete(self, name: str) -> None:
         """See Files."""
-        with _translated(), contextlib.suppress(NoSuchTag):
+        with _translated(f"the tag {name!r}"), contextlib.suppress(NoSuchTag):
             await self._tags.delete(name)
 
     async def list(self, prefix: str, *, after: str, limit: int) -> TagPage:
         """See Files."""
-        with _translated():
+        with _translated("the names of tags"):
             page = await self._tags.list(prefix, after=after, limit=limit)
         return TagPage(names=tuple(page.names), next=page.next or "", missing=len(page.missing))
 
     async def set_attribute(self, name: str, key: str, value: str | None) -> TagView:
         """See Files."""
-        with _translated():
+        with _translated(f"the tag {name!r}"):
             if value is None:
                 await self._tags.delete_attribute(name, key)
             else:
@@ -107,16 +110,20 @@ _TRANSLATIONS: tuple[tuple[type[Exception], Callable[[str], errors.ApiError]], .
     (BadName, errors.BadRequest),
     (Conflict, errors.Conflict),
     (Limit, errors.TooLarge),
-    (Unavailable, errors.Unavailable),
     (Forgotten, errors.Conflict),
 )
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    """Turn the storage's errors into the web room's."""
+def _translated(what: str) -> Iterator[None]:
+    """Turn the storage's errors into the web room's; `what` is asked for, in words."""
     try:
         yield
+    except Unavailable as error:
+        logger.info("unavailable what=%s error=%s", what, error)
+        raise errors.Unavailable(
+            f"too few of the nodes that keep {what} answer; it works again when they are back"
+        ) from error
     except tuple(ours for ours, _ in _TRANSLATIONS) as error:
         theirs = next(made for ours, made in _TRANSLATIONS if isinstance(error, ours))
         raise theirs(str(error)) from error

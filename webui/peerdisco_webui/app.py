@@ -6,6 +6,7 @@ where anybody on the network could use it.
 
 from __future__ import annotations
 
+import errno
 import logging
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -18,7 +19,7 @@ from peerdisco_webui.api_cluster import ClusterApi
 from peerdisco_webui.api_files import BlobsApi
 from peerdisco_webui.api_jobs import JobsApi
 from peerdisco_webui.api_tags import TagsApi
-from peerdisco_webui.errors import ApiError, NotFound, Unavailable
+from peerdisco_webui.errors import ApiError, NotFound, StorageFull, Unavailable
 from peerdisco_webui.pages import Pages
 from peerdisco_webui.ports import Views
 from peerdisco_webui.routes import Handler, Route
@@ -179,6 +180,8 @@ def _translate(error: web.HTTPException) -> ApiError:
 def _explain(request: web.Request, error: Exception) -> ApiError:
     if isinstance(error, ApiError):
         return error
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull("the disk of this node is full; nothing was stored")
     if isinstance(error, OSError):
         return Unavailable(str(error) or type(error).__name__)
     log.error(f"request_failed method={request.method} path={request.path}", exc_info=error)

@@ -86,3 +86,10 @@ class Unavailable(ApiError):
 
     status = 503
     title = "Unavailable"
+
+
+class StorageFull(ApiError):
+    """The disk of this node is full; another node may have space."""
+
+    status = 507
+    title = "Disk full"

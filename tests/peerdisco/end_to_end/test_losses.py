@@ -78,7 +78,7 @@ def test_one_of_three_may_die_amid_everything_and_two_leave_what_they_must(
         survivors[0].kill()
         last = impatient(survivors[1])
         started = time.monotonic()
-        with pytest.raises(Unavailable, match="cannot do this at the moment"):
+        with pytest.raises(Unavailable, match="too few of the nodes that keep the tag 'kept:data'"):
             DDFS(last).tag("kept:data", ["raw://late"])
         assert time.monotonic() - started < 20
         url = f"blob:{blob.id}"
