@@ -176,7 +176,7 @@ def _configure(root: Path, options: Options, token: Token | None) -> NodeConfig:
         advertise=advertise,
         listen_host=listen_host,
         peer_port=peer_port,
-        names=(parse_address(options.advertise, 0)[0],) if options.advertise else (),
+        names=(parse_address(options.advertise, peer_port)[0],) if options.advertise else (),
         http_host=http[0] if http else LOOPBACK,
         http_port=http_port,
         slots=options.slots or os.cpu_count() or 1,
