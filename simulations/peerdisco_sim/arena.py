@@ -52,6 +52,7 @@ class Arena:
         core: Names of the machines that were healed for the calm; empty before.
         born: When each node's machine was added.
         writing: How many writes of clients each node is busy with.
+        histories: What workloads asked for and were told, by subject; checkers judge them.
     """
 
     def __init__(self, world: World, schedule: Schedule) -> None:
@@ -65,6 +66,7 @@ class Arena:
         self.core: tuple[str, ...] = ()
         self.born: dict[str, float] = {}
         self.writing: dict[str, int] = {}
+        self.histories: dict[str, object] = {}
         self._supervisors: list[Callable[[str], None]] = []
         self._clients: dict[str, Client] = {}
         self._observers: list[Callable[[str, Node], None]] = []
@@ -158,7 +160,7 @@ class Arena:
 
     def _note_ended(self, name: str, reason: str) -> None:
         self.recorder.note("down", reason, name)
-        for supervisor in self._supervisors:
+        for supervisor in () if self.world.closing else self._supervisors:
             supervisor(name)
 
     def _spawned_ended(self, machine: str, task: asyncio.Task[Any]) -> None:

@@ -39,11 +39,14 @@ class Recorder:
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.events: list[TimedEvent] = []
+        self.closed = False
         self._now = now
         self._subscribers: list[Callable[[TimedEvent], None]] = []
 
-    def note(self, kind: str, detail: str, node: str = "", **data: float | str | bool) -> None:
-        """Record one event now."""
+    def note(self, kind: str, detail: str, node: str = "", /, **data: float | str | bool) -> None:
+        """Record one event now, unless the play is over."""
+        if self.closed:
+            return
         assert len(self.events) < EVENTS_MAX, "a recorder is full; something repeats for ever"
         event = TimedEvent(self._now(), node, kind, detail, data)
         self.events.append(event)
