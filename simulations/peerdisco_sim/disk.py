@@ -171,7 +171,11 @@ class SimWriter:
         self._check()
         data = b"".join(chunks)
         await self._disk.step("write", self._path, len(data))
-        self._disk.files.write(self._inode, len(self._inode.data), data)
+        try:
+            self._disk.files.write(self._inode, len(self._inode.data), data)
+        except OSError:
+            self._disk.errors += 1
+            raise
 
     async def sync(self) -> None:
         """See Writer. The name of a new file is durable only after `Disk.rename`."""
