@@ -22,6 +22,7 @@ class RaftConfig:
         evidence_delay_min: Shortest wait between evidence against a leader and an election.
         evidence_delay_max: Longest such wait; also how long evidence outweighs a late heartbeat.
         resend_interval: Between repeated requests of a candidate to voters that did not answer.
+        notice_delay: How long news of a commit waits for entries to travel with; 0 for not at all.
         append_bytes_max: Of entries in one Append; a single larger entry travels alone.
         append_entries_max: Entries in one Append.
         inflight_appends_max: Unacknowledged Appends to one follower.
@@ -46,6 +47,7 @@ class RaftConfig:
     evidence_delay_min: float = 0.01
     evidence_delay_max: float = 0.1
     resend_interval: float = 0.1
+    notice_delay: float = 0.005
     append_bytes_max: int = 1 << 20
     append_entries_max: int = 4096
     inflight_appends_max: int = 64
@@ -59,7 +61,7 @@ class RaftConfig:
     trailing_entries: int = 500
     snapshot_chunk_bytes: int = 512 << 10
     snapshot_bytes_max: int = 256 << 20
-    frame_bytes_max: int = 4 << 20
+    frame_bytes_max: int = 1 << 20
     inbox_frames_max: int = 4096
     pre_vote: bool = True
     check_quorum: bool = True

@@ -185,6 +185,19 @@ class Core:
             self.role.persisted(number, now)
         return self._finish(now)
 
+    def writing(self, now: float) -> None:
+        """All persists so far begin to be written now: till then they waited for those of others.
+
+        From here on the disk owes an answer; see `writing_since`.
+        """
+        for writing in self._writing:
+            writing.since = max(writing.since, now)
+
+    def stalled(self, seconds: float) -> None:
+        """This node itself did nothing for so long: that is not the disk's fault."""
+        for writing in self._writing:
+            writing.since += seconds
+
     def suspect(self, now: float, cause: Cause, *, soon: bool) -> list[Effect]:
         """The driver doubts the leader: protect it no longer, and arm an election.
 

@@ -253,6 +253,16 @@ class Group:
         """The peer is heard again."""
         self._perform(self.core.audible(peer, self._hub.now()))
 
+    def writing(self) -> None:
+        """All that was to be persisted is on its way to the disk."""
+        self.core.writing(self._hub.now())
+        self._hub.rearm(self)
+
+    def stalled(self, seconds: float) -> None:
+        """This node did nothing for so long."""
+        self.core.stalled(seconds)
+        self._hub.rearm(self)
+
     def persisted(self, number: int, now: float) -> None:
         """All up to this persist is durable: release what waited for it."""
         self._durable = number
@@ -261,10 +271,10 @@ class Group:
             self._hub.post(send.to, self.name, send.message)
         self._perform(self.core.persisted(number, now))
 
-    def flush(self, now: float) -> None:
-        """Hand all that callers have queued to the core, in one input of each kind."""
+    def flush(self, now: float) -> int:
+        """Hand all that callers have queued to the core; returns how many proposals there were."""
         if self.closed:
-            return
+            return 0
         queued, self._queued = self._queued, []
         queued = [proposal for proposal in queued if not proposal.outcome.done()]
         readers, self._readers = self._readers, []
@@ -284,6 +294,7 @@ class Group:
             except NotLeader as error:
                 self._reading.pop()
                 fail(readers, error)
+        return len(queued)
 
     def close(self, reason: str) -> None:
         """The group is gone from this node: nothing that waits will be settled otherwise."""

@@ -1,9 +1,10 @@
 """All Raft groups of one node: the driver that gives them a clock, a store and a network.
 
 Everything happens in *turns* of one task: deadlines first, then completed writes, frames and
-proposals, and at the end one frame to each peer with what all groups have to say to it. A second
-task commits what the turns want to be durable: one batch is in flight, all that comes meanwhile
-is the next. Quiet groups cost nothing: `pairs.py` watches nodes instead.
+proposals, and at the end one frame to each peer with what all groups have to say to it. A turn is
+bounded, so that under load the loop still gets to sockets and heartbeats. A second task commits
+what the turns want to be durable (`writer.py`). Quiet groups cost nothing: `pairs.py` watches
+nodes instead.
 
 Start reading at `Groups._turn`. What one group does with effects is in `group.py`.
 """
@@ -15,14 +16,14 @@ import heapq
 import itertools
 import logging
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from peerdisco_election import quorum, storage
 from peerdisco_election.config import RaftConfig
 from peerdisco_election.core import Core
 from peerdisco_election.errors import Dropped
-from peerdisco_election.group import Group, StateMachine, fail
+from peerdisco_election.group import Group, StateMachine
 from peerdisco_election.log import Recovered
 from peerdisco_election.membership import configuration
 from peerdisco_election.messages import (
@@ -43,16 +44,19 @@ from peerdisco_election.outbox import Outbox
 from peerdisco_election.pairs import Pairs, View
 from peerdisco_election.ports import CHANNEL, Address, Counters, Datagrams, Links
 from peerdisco_election.status import Cause
+from peerdisco_election.writer import Writer
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class _Pending:
-    """What one group wants to be durable next."""
+TURN_FRAME_BYTES = 1 << 20
+"""Frames taken in one turn; further ones wait for the next."""
 
-    writes: list[storage.Write] = field(default_factory=list)
-    number: int = 0
+STALL_MIN = 0.02
+"""A turn that takes longer, or a timer that fires later, in seconds, is a stall of this node."""
+
+TURN_PROPOSALS = 1024
+"""Proposals taken in one turn; further groups wait for the next."""
 
 
 class Groups:
@@ -94,7 +98,7 @@ class Groups:
         self._pairs = Pairs(generation, self._config)
         self._changed: dict[Group, None] = {}
         self._outbox = Outbox(links, self._config.frame_bytes_max)
-        self._inbox: list[tuple[str, bytes]] = []
+        self._inbox: deque[tuple[str, bytes]] = deque()
         self._woken: dict[Group, None] = {}
         self._completed: list[tuple[Group, int]] = []
         self._timers: list[tuple[float, int, Group]] = []
@@ -102,9 +106,8 @@ class Groups:
         self._tick_numbers = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
         self._wake_up = asyncio.Event()
-        self._pending: dict[Group, _Pending] = {}
-        self._dissolving: dict[str, asyncio.Future[None]] = {}
-        self._work = asyncio.Event()
+        self._timer_at = float("inf")
+        self._writer = Writer(store, self._on_stored)
         self._ended = ""
         if datagrams is not None:
             datagrams.subscribe(CHANNEL, self._receive_datagram)
@@ -116,7 +119,7 @@ class Groups:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._serve())
-                tasks.create_task(self._commit())
+                tasks.create_task(self._writer.run())
         finally:
             self._end("this node stops serving its groups")
 
@@ -178,12 +181,8 @@ class Groups:
         self._stored.pop(name, None)
         if self._ended:
             raise Dropped(self._ended)
-        done = self._dissolving.get(name)
-        if done is None:
-            done = self._dissolving[name] = asyncio.get_running_loop().create_future()
-            self._work.set()
         self._wake_up.set()
-        await asyncio.shield(done)
+        await self._writer.erase(name)
 
     def receive(self, peer: str, frame: bytes) -> None:
         """A frame came on the link of an authenticated peer."""
@@ -229,10 +228,7 @@ class Groups:
 
     def persist(self, group: Group, number: int, writes: Sequence[storage.Write]) -> None:
         """Commit these with the next batch."""
-        pending = self._pending.setdefault(group, _Pending())
-        pending.writes += writes
-        pending.number = number
-        self._work.set()
+        self._writer.persist(group, number, writes)
 
     def post(self, to: str, group: str, message: GroupMessage) -> None:
         """Send with the frame that closes this turn."""
@@ -259,28 +255,49 @@ class Groups:
     async def _serve(self) -> None:
         while True:
             await self._wake_up.wait()
-            self._wake_up.clear()
             self._turn()
-            # Whatever else is ready in this loop goes first: its input joins the next turn.
-            await asyncio.sleep(0)
+            self._wake_up.clear()
+            if self._inbox or self._woken or self._completed:
+                # Whatever else is ready in this loop goes first: its input joins the next turn.
+                self._wake_up.set()
+                await asyncio.sleep(0)
 
     def _turn(self) -> None:
         """Deadlines before messages, so that a flood cannot postpone an election."""
         now = self.now()
-        self._expire(now)
+        self._discount(now - self._timer_at)
         completed, self._completed = self._completed, []
         for group, number in completed:
             if not group.closed:
                 group.persisted(number, now)
-        inbox, self._inbox = self._inbox, []
-        for peer, frame in inbox:
+        self._expire(now)
+        taken = 0
+        while self._inbox and taken < TURN_FRAME_BYTES:
+            peer, frame = self._inbox.popleft()
+            taken += len(frame)
             self._receive(peer, frame, now)
-        woken, self._woken = self._woken, {}
-        for group in woken:
-            group.flush(now)
+        self._flush(now)
         self._count_pairs()
         self.counters.full_links += self._outbox.flush()
+        self._discount(self.now() - now)
         self._arm()
+
+    def _discount(self, stall: float) -> None:
+        """Hold against neither peers nor disk what this node missed while it was busy or frozen."""
+        if stall >= STALL_MIN:
+            self._pairs.stalled(stall)
+            for group in [*self._armed]:
+                group.stalled(stall)
+
+    def _flush(self, now: float) -> None:
+        """Give the groups that callers have woken what they asked for, in the order of asking."""
+        woken, self._woken = self._woken, {}
+        taken = 0
+        for group in woken:
+            if taken < TURN_PROPOSALS:
+                taken += group.flush(now)
+            else:
+                self._woken[group] = None
 
     def _expire(self, now: float) -> None:
         self._count_pairs()
@@ -303,14 +320,17 @@ class Groups:
     def _arm(self) -> None:
         while self._timers and self._armed.get(self._timers[0][2]) != self._timers[0][0]:
             heapq.heappop(self._timers)
-        times = [self._timers[0][0]] if self._timers else []
+        at = self._timers[0][0] if self._timers else float("inf")
         if self._pairs.deadline is not None:
-            times.append(self._pairs.deadline)
+            at = min(at, self._pairs.deadline)
+        # A timer that fires too early only costs a turn, so it is not moved for every turn.
+        if self._timer is not None and self.now() < self._timer_at <= at:
+            return
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None
-        if times:
-            self._timer = asyncio.get_running_loop().call_at(min(times), self._wake_up.set)
+        self._timer, self._timer_at = None, at
+        if at < float("inf"):
+            self._timer = asyncio.get_running_loop().call_at(at, self._wake_up.set)
 
     def _receive(self, peer: str, frame: bytes, now: float) -> None:
         try:
@@ -414,7 +434,7 @@ class Groups:
         self._count_pairs()
         return [self._groups[name] for name in self._pairs.led_with(peer)]
 
-    # Groups come and go; batches reach the store.
+    # Groups come and go.
 
     def _form(self, name: str, voters: Sequence[str], machine: StateMachine) -> Group:
         recovered = Recovered(configuration(voters))
@@ -429,35 +449,12 @@ class Groups:
         group.start()
         return group
 
-    async def _commit(self) -> None:
-        while True:
-            await self._work.wait()
-            self._work.clear()
-            pending, self._pending = self._pending, {}
-            dissolving, self._dissolving = self._dissolving, {}
-            # One key may be written twice; a batch's later write wins, so erase first.
-            batch: dict[bytes, bytes | None] = {}
-            for name in dissolving:
-                batch.update(storage.erase(self._store, name))
-            for group, part in pending.items():
-                if not group.closed:
-                    batch.update(part.writes)
-            if batch:
-                await self._store.commit(list(batch.items()))
-            for group, part in pending.items():
-                self._settle(group, part.number)
-            for done in dissolving.values():
-                if not done.done():
-                    done.set_result(None)
-            self._wake_up.set()
-
-    def _settle(self, group: Group, number: int) -> None:
-        if group.closed:
-            return
+    def _on_stored(self, group: Group, number: int) -> None:
         self._stored[group.name] = None
         self._completed.append((group, number))
         if group.formed is not None and not group.formed.done():
             group.formed.set_result(None)
+        self._wake_up.set()
 
     def _end(self, reason: str) -> None:
         self._ended = reason
@@ -465,5 +462,4 @@ class Groups:
             self._timer.cancel()
         for group in self._groups.values():
             group.close(reason)
-        for done in self._dissolving.values():
-            fail([done], Dropped(reason))
+        self._writer.end(reason)

@@ -35,9 +35,6 @@ from peerdisco_election.status import Role
 if TYPE_CHECKING:
     from peerdisco_election.core import Core
 
-DISK_PATIENCE = 2.0
-"""Election timeouts that the leader's own disk may be stuck: the longest a follower waits."""
-
 
 class Leader:
     """The member that a quorum elected for this term."""
@@ -58,6 +55,7 @@ class Leader:
         )
         self._settling = False
         self._remind_at: float | None = None
+        self._tell_at: float | None = None
         self._check_at = now + core.config.election_timeout
 
     def open(self, now: float) -> None:
@@ -131,6 +129,9 @@ class Leader:
         if self._disk_deadline is not None and now >= self._disk_deadline:
             core.become_follower(core.term, None, now)
             return
+        if self._tell_at is not None and now >= self._tell_at:
+            self._tell_at = None
+            self._broadcast(tell=True)
         if self._remind_at is not None and now >= self._remind_at:
             self._remind_at = None
             self._remind()
@@ -144,7 +145,7 @@ class Leader:
     @property
     def deadline(self) -> float | None:
         """The nearest of the leader's timers."""
-        times = [self._remind_at, self._disk_deadline]
+        times = [self._tell_at, self._remind_at, self._disk_deadline]
         if self._transferee is not None:
             times.append(self._transfer_until)
         if not self._core.watched:
@@ -272,17 +273,29 @@ class Leader:
 
     # Sending.
 
-    def _broadcast(self) -> None:
+    def _broadcast(self, *, tell: bool = False) -> None:
         for peer in self._progress:
-            self._send(peer)
+            self._send(peer, tell=tell)
+
+    def _tell(self, now: float) -> None:
+        """Let the followers know of a commit: at once, or with entries that come shortly."""
+        delay = self._core.config.notice_delay
+        if not delay:
+            self._broadcast(tell=True)
+        elif self._tell_at is None:
+            self._tell_at = now + delay
 
     def _fill(self, peer: str) -> None:
         """Use the whole window of a follower that streams."""
-        while self._send(peer) and self._progress[peer].phase is Phase.REPLICATE:
+        tell = self._tell_at is None
+        while self._send(peer, tell=tell) and self._progress[peer].phase is Phase.REPLICATE:
             pass
 
-    def _send(self, peer: str, *, force: bool = False) -> bool:
-        """Send the next Append, when there is news or when forced; whether something left."""
+    def _send(self, peer: str, *, force: bool = False, tell: bool = False) -> bool:
+        """Send the next Append; whether something left.
+
+        Without entries it leaves only to `tell` a commit index that is news, or when forced.
+        """
         core, log, progress = self._core, self._core.log, self._progress.get(peer)
         if progress is None or not progress.active or not progress.may_send():
             return False
@@ -297,7 +310,7 @@ class Leader:
                 progress.next, log.last, config.append_bytes_max, config.append_entries_max
             )
         told = min(log.committed, previous + len(entries))
-        if not entries and told <= progress.told and not force:
+        if not entries and not force and not (tell and told > progress.told):
             return False
         core.send(peer, Append(core.term, previous, previous_term, log.committed, entries))
         progress.told = max(progress.told, told)
@@ -352,7 +365,7 @@ class Leader:
         core = self._core
         if core.writing_since is None or core.is_alone or not core.config.check_quorum:
             return None
-        return core.writing_since + DISK_PATIENCE * core.config.election_timeout
+        return core.writing_since + core.config.election_timeout
 
     # Appending and committing.
 
@@ -389,7 +402,7 @@ class Leader:
             self._uncommitted -= sum(len(entry.data) for entry in entries)
             core.commit_to(index, now)
         if log.committed > before:
-            self._broadcast()
+            self._tell(now)
             if self._reads.begin(log.committed):
                 self._ask_quorum()
 
@@ -416,7 +429,7 @@ class Leader:
         fresh = [peer for peer in members if peer not in self._progress]
         for peer in [peer for peer in self._progress if peer not in members]:
             # The last thing it hears: the commit index that removes it. Losing it is harmless.
-            self._send(peer)
+            self._send(peer, tell=True)
             del self._progress[peer]
             if self._transferee == peer:
                 self._transferee = None

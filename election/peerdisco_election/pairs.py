@@ -199,6 +199,12 @@ class Pairs:
                 missing.append(peer)
         return Due(self._due_beats(now), tuple(silent), tuple(missing))
 
+    def stalled(self, seconds: float) -> None:
+        """This node itself did nothing for so long: what it did not hear proves nothing."""
+        for pair in self._pairs.values():
+            pair.heard_at += seconds
+            pair.beat_at += seconds
+
     def beat(self, peer: str) -> Beat:
         """The beat for a peer."""
         pair = self._pairs[peer]

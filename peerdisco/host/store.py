@@ -7,6 +7,7 @@ those of `peerdisco.machine.Store`.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import sqlite3
 from collections.abc import Sequence
@@ -23,6 +24,9 @@ PENDING_BATCHES_MAX = 100_000
 CHECKPOINT_WRITES = 4_000
 """Writes after which the log is copied back into the database, in a thread of its own."""
 
+ROWS_PER_STATEMENT = 64
+"""Rows of a large transaction that go into one call of SQLite."""
+
 
 class SqliteStore:
     """One SQLite file as an ordered map from bytes to bytes."""
@@ -30,8 +34,11 @@ class SqliteStore:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        self._reader = _connect(path)
-        self._writer = _connect(path)
+        try:
+            self._reader = _connect(path)
+            self._writer = _connect(path)
+        except sqlite3.Error as error:
+            raise OSError(f"{path} cannot be opened: {error}") from error
         self._threads = ThreadPoolExecutor(1, thread_name_prefix=f"store-{path.stem}")
         self._checkpoints = ThreadPoolExecutor(1, thread_name_prefix=f"checkpoint-{path.stem}")
         self._pending: list[tuple[Sequence[Write], asyncio.Future[None]]] = []
@@ -39,6 +46,11 @@ class SqliteStore:
         self._since_checkpoint = 0
         self._failure: OSError | None = None
         self._closed = False
+
+    @property
+    def failure(self) -> OSError | None:
+        """See Store."""
+        return self._failure
 
     def get(self, key: bytes) -> bytes | None:
         """See Store."""
@@ -64,15 +76,17 @@ class SqliteStore:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pending.append((writes, done))
         self._start()
-        await asyncio.shield(done)
+        # Being cancelled cancels `done` only: the batch is on its way.
+        await done
 
     async def close(self) -> None:
         """See Store."""
         if self._closed:
             return
         self._closed = True
-        if self._pending or self._in_flight:
-            last = self._pending[-1][1] if self._pending else self._running[-1][1]
+        if self._in_flight:
+            last: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._pending.append(((), last))
             await asyncio.wait([last])
         self._threads.shutdown()
         self._checkpoints.shutdown()
@@ -142,18 +156,35 @@ def _apply(connection: sqlite3.Connection, batches: Sequence[Sequence[Write]]) -
     """Write all batches in one transaction; returns the number of writes."""
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for batch in batches:
-            for key, value in batch:
-                if value is None:
-                    connection.execute("DELETE FROM map WHERE key = ?", (key,))
-                else:
-                    connection.execute("INSERT OR REPLACE INTO map VALUES (?, ?)", (key, value))
+        writes = itertools.chain.from_iterable(batches)
+        for deletes, run in itertools.groupby(writes, key=lambda write: write[1] is None):
+            if deletes:
+                _execute(
+                    connection, "DELETE FROM map WHERE key IN ({})", "?", [[k] for k, _ in run]
+                )
+            else:
+                _execute(connection, "INSERT OR REPLACE INTO map VALUES {}", "(?, ?)", [*run])
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
     return sum(map(len, batches))
+
+
+def _execute(
+    connection: sqlite3.Connection, statement: str, row: str, rows: Sequence[Sequence[object]]
+) -> None:
+    """Run a statement over rows, many at a time while there are many.
+
+    Each call gives the interpreter up and has to get it back, from the event loop's thread.
+    """
+    whole = len(rows) - len(rows) % ROWS_PER_STATEMENT
+    for start in range(0, whole, ROWS_PER_STATEMENT):
+        several = itertools.chain.from_iterable(rows[start : start + ROWS_PER_STATEMENT])
+        connection.execute(statement.format(", ".join([row] * ROWS_PER_STATEMENT)), tuple(several))
+    for values in rows[whole:]:
+        connection.execute(statement.format(row), tuple(values))
 
 
 def _checkpoint(path: Path) -> None:

@@ -44,6 +44,7 @@ QUICK = RaftConfig(
     evidence_delay_min=0.005,
     evidence_delay_max=0.03,
     resend_interval=0.06,
+    notice_delay=0.0,
     append_entries_max=4,
     inflight_appends_max=4,
     snapshot_chunk_bytes=24,
