@@ -96,8 +96,15 @@ def run(options: Options) -> int:
     """
     set_up_logging(options.log_level)
     root = data_directory(options.data)
-    with claimed(root), host_machine(root) as machine:
-        return asyncio.run(_serve(machine, root, options))
+    try:
+        with claimed(root), host_machine(root) as machine:
+            return asyncio.run(_serve(machine, root, options))
+    except BrokenPipeError:
+        raise  # nobody reads what we print
+    except OSError as error:
+        raise PeerdiscoError(
+            f"the node cannot run: {error.strerror or error}. Its data directory is {root}."
+        ) from error
 
 
 async def _serve(machine: Machine, root: Path, options: Options) -> int:

@@ -20,6 +20,10 @@ class ConfigurationError(PeerdiscoError):
     exit_code = 78
 
 
+class StoreFailed(PeerdiscoError):
+    """The node stopped because its disk refused a write; what was acknowledged is safe."""
+
+
 class NoCluster(PeerdiscoError):
     """No peer answered at any known address."""
 

@@ -84,6 +84,10 @@ class Store(Protocol):
     ones raise OSError, because after a failed sync nobody knows what the disk holds.
     """
 
+    @property
+    def failure(self) -> OSError | None:
+        """What poisoned the store; None while it works."""
+
     def get(self, key: bytes) -> bytes | None:
         """The value of a key, or None."""
 

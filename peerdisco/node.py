@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from peerdisco import __version__
 from peerdisco.config import NodeConfig, UdpLibrary, is_loopback
 from peerdisco.coordination import Coordination, CoordinationConfig, Failures, Ports
-from peerdisco.errors import PeerdiscoError
+from peerdisco.errors import PeerdiscoError, StoreFailed
 from peerdisco.execution import ExecutionConfig, Runner
 from peerdisco.facts import FACTS_KEY, LOAD_KEY, NodeFacts, NodeLoad, facts_of
 from peerdisco.identity import Identity, load_identity
@@ -70,6 +70,7 @@ BACK_BY_S = 600.0
 """A stopping node means to be back within this time; its data is not rebuilt meanwhile."""
 
 STOP_GRACE_S = 2.0
+STORE_CHECK_INTERVAL_S = 1.0
 UDP_PORTS = {UdpLibrary.AIOUDP: open_aioudp_port, UdpLibrary.ASYNCIO: open_asyncio_port}
 JOIN_AFTER_S = {True: 2.0, False: 30.0}
 """How long a node lives before it holds data, on one machine and on a network."""
@@ -86,7 +87,8 @@ async def run_node(
 
     `on_ready` is called once the node is a member, has a layout and serves clients; `observe`
     before, when it is wired and nothing of it runs yet. Raises ConfigurationError or JoinFailed
-    when it cannot become a node, and OSError when a port is taken.
+    when it cannot become a node, StoreFailed when its disk refuses a write, and OSError when a
+    port is taken.
     """
     identity = await load_identity(machine.disk, machine.entropy)
     log, index = machine.open_store("log"), machine.open_store("index")
@@ -99,8 +101,11 @@ async def run_node(
             node = Node(machine, config, identity, log, index, datagrams)
             observe(node)
             await node.run(on_ready)
-        except* PeerdiscoError as group:
-            raise _first(group) from None
+        except ExceptionGroup as group:
+            if (told := _first(group)) is None:
+                raise
+            logger.debug("node_failed", exc_info=group)
+            raise told from None
         finally:
             await datagrams.aclose()
     finally:
@@ -123,6 +128,7 @@ class Node:
         self.config = config
         self.identity = identity
         self._machine = machine
+        self._stores = (log, index)
         me, generation = identity.node_id, identity.generation
         self._security = machine.transport_security(identity.secret.raw, identity.private_key)
 
@@ -247,6 +253,7 @@ class Node:
                     self.storage.run(),
                     self.layout_group.run(),
                     self._tell_load(),
+                    self._watch_stores(),
                     self.entrance.run(),
                 )
             ]
@@ -373,6 +380,18 @@ class Node:
                 told = load
             await asyncio.sleep(LOAD_INTERVAL_S)
 
+    async def _watch_stores(self) -> None:
+        """End the node once a store has failed: it could promise nothing any more."""
+        while True:
+            await asyncio.sleep(STORE_CHECK_INTERVAL_S)
+            for store in self._stores:
+                if store.failure is not None:
+                    raise StoreFailed(
+                        f"the node {self.config.name} stopped, as its disk refused a write "
+                        f"({store.failure}). All that was acknowledged is safe: "
+                        "make space or mend the disk, and start the node again."
+                    )
+
     # -- how the rooms hear of each other
 
     def _on_member(self, change: MemberChanged) -> None:
@@ -431,7 +450,10 @@ class _Members:
         return member.address if member is not None else None
 
 
-def _first(group: BaseExceptionGroup[PeerdiscoError]) -> PeerdiscoError:
+def _first(group: ExceptionGroup[Exception]) -> PeerdiscoError | None:
     """The error that a person should be told, out of the group that its cancellations made."""
-    error = group.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+    for error in group.exceptions:
+        found = _first(error) if isinstance(error, ExceptionGroup) else error
+        if isinstance(found, PeerdiscoError):
+            return found
+    return None

@@ -31,6 +31,9 @@ from peerdisco.security.tokens import (
 FORMAT_FILE = "format"
 FORMAT = 1
 PORTS_FILE = "ports.json"
+NEW = ".new"
+"""Ends the name of a file that is to replace another."""
+
 PORT_TRIES = 50
 PORT_STEP = 10
 
@@ -54,37 +57,54 @@ def claimed(root: Path) -> Iterator[None]:
     Raises ConfigurationError when it cannot be used, belongs to something else, was written by a
     newer peerdisco, or is in use; it is left as it was.
     """
-    try:
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _check_format(root)
-        lock = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ConfigurationError(
-            f"the data directory {root} cannot be used: {error.strerror}. "
-            "Give another one with --data or PEERDISCO_DATA."
-        ) from None
-    try:
+    with contextlib.ExitStack() as owned:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.pread(lock, 20, 0).decode(errors="replace").strip() or "unknown"
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _check_format(root)
+            lock = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            owned.callback(os.close, lock)
+            _lock(root, lock)
+            _keep(root / FORMAT_FILE, f"peerdisco {FORMAT}\n")
+        except OSError as error:
             raise ConfigurationError(
-                f"the data directory {root} is in use by the peerdisco with process id {owner}. "
-                "Give each node a directory of its own with --data."
+                f"the data directory {root} cannot be used: {error.strerror}. "
+                "Give another one with --data or PEERDISCO_DATA."
             ) from None
-        os.truncate(lock, 0)
-        os.pwrite(lock, str(os.getpid()).encode(), 0)
-        (root / FORMAT_FILE).write_text(f"peerdisco {FORMAT}\n")
         yield
-    finally:
-        os.close(lock)
+
+
+def _lock(root: Path, lock: int) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.pread(lock, 20, 0).decode(errors="replace").strip() or "unknown"
+        raise ConfigurationError(
+            f"the data directory {root} is in use by the peerdisco with process id {owner}. "
+            "Give each node a directory of its own with --data."
+        ) from None
+    os.truncate(lock, 0)
+    os.pwrite(lock, str(os.getpid()).encode(), 0)
+
+
+def _keep(path: Path, text: str) -> None:
+    """Write a small file whole or not at all; a full disk must not cost what it said before."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.read_text(errors="replace") == text:
+            return
+    temporary = path.with_name(path.name + NEW)
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
 
 
 def _check_format(root: Path) -> None:
     marker = root / FORMAT_FILE
     if not marker.exists():
-        others = sorted(entry.name for entry in root.iterdir())
-        if others not in ([], ["lock"]):
+        ours = ("lock", FORMAT_FILE + NEW)
+        others = sorted(entry.name for entry in root.iterdir() if entry.name not in ours)
+        if others:
             raise ConfigurationError(
                 f"{root} is not a peerdisco data directory: it holds {', '.join(others[:3])} and "
                 "no 'format' file. Give an empty or new directory with --data."
@@ -116,7 +136,7 @@ def choose_ports(root: Path, listen: Address | None, http: Address | None) -> tu
     for _ in range(PORT_TRIES):
         busy = busy_port(peer_host, peer, client_host, client)
         if busy is None:
-            (root / PORTS_FILE).write_text(json.dumps({"peer": peer, "http": client}))
+            _keep(root / PORTS_FILE, json.dumps({"peer": peer, "http": client}))
             return peer, client
         if not first_start or (listen and http):
             break

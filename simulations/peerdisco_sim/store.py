@@ -120,6 +120,11 @@ class SimStore:
         self._failure: OSError | None = None
         self.is_closed = False
 
+    @property
+    def failure(self) -> OSError | None:
+        """See Store."""
+        return self._failure
+
     def get(self, key: bytes) -> bytes | None:
         """See Store."""
         return self._file.get(key)
