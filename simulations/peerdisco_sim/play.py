@@ -12,9 +12,10 @@ import itertools
 import logging
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from types import MappingProxyType
+from typing import Any, Protocol, runtime_checkable
 
 from peerdisco_gossip import MemberState
 from peerdisco_sim.arena import Arena, Checker, Phase, Workload
@@ -34,6 +35,19 @@ LIVENESS_S_MAX = 240.0
 """How long the core may take after the storm until all work is done and everybody agrees."""
 
 STEP_S = 0.25
+
+
+Factory = Callable[[Mapping[str, Any]], Workload]
+"""Makes a workload from its parameters."""
+
+NO_WORKLOADS: Mapping[str, Factory] = MappingProxyType({})
+
+
+class Watcher(Protocol):
+    """Somebody who only looks on."""
+
+    def begin(self, arena: Arena) -> None:
+        """Install hooks; nothing has been booted yet."""
 
 
 @runtime_checkable
@@ -59,6 +73,7 @@ class Outcome:
         operations: Client operations that were checked.
         undecided: Histories that could not be judged within their budget.
         calm_s: How long it took from the calm to the rest.
+        facts: What workloads measured, by name.
     """
 
     schedule: Schedule
@@ -74,18 +89,33 @@ class Outcome:
     operations: int = 0
     undecided: int = 0
     calm_s: float = 0.0
+    facts: dict[str, float] = field(default_factory=dict)
 
 
-def play(schedule: Schedule, *, log_level: int = logging.WARNING) -> Outcome:
+def play(
+    schedule: Schedule,
+    *,
+    log_level: int = logging.WARNING,
+    more_workloads: Mapping[str, Factory] = NO_WORKLOADS,
+    watchers: Sequence[Watcher] = (),
+) -> Outcome:
     """Play a schedule; never raises for what goes wrong inside.
 
-    What nodes log at `log_level` or above is in the record. Raises BadSchedule when the schedule
-    asks for what does not exist.
+    Raises BadSchedule when the schedule asks for what does not exist.
+
+    Args:
+        schedule: What to play.
+        log_level: What nodes log at this level or above is in the record.
+        more_workloads: What a schedule may name beside `WORKLOADS`.
+        watchers: Told of the arena before the first boot; they judge nothing.
     """
-    check(schedule)
+    workloads = {**WORKLOADS, **more_workloads}
+    check(schedule, workloads)
     began = time.process_time()
     with World(schedule.seed) as world:
-        stage = _Stage(world, schedule)
+        stage = _Stage(world, schedule, workloads)
+        for watcher in watchers:
+            watcher.begin(stage.arena)
         try:
             with recorded(world, stage.arena.recorder, log_level):
                 stage.play()
@@ -97,13 +127,13 @@ def play(schedule: Schedule, *, log_level: int = logging.WARNING) -> Outcome:
     return outcome
 
 
-def check(schedule: Schedule) -> None:
+def check(schedule: Schedule, workloads: Mapping[str, Factory] = WORKLOADS) -> None:
     """Raises BadSchedule, naming what does not exist."""
     for fault in schedule.faults:
         check_fault(fault)
     for spec in schedule.workloads:
-        if spec.kind not in WORKLOADS:
-            raise BadSchedule(f"no workload is called {spec.kind!r}: {', '.join(WORKLOADS)}")
+        if spec.kind not in workloads:
+            raise BadSchedule(f"no workload is called {spec.kind!r}: {', '.join(workloads)}")
     for name in schedule.checkers:
         if name not in CHECKERS:
             raise BadSchedule(f"no checker is called {name!r}: {', '.join(CHECKERS)}")
@@ -119,7 +149,7 @@ def check(schedule: Schedule) -> None:
 class _Stage:
     """One play under way."""
 
-    def __init__(self, world: World, schedule: Schedule) -> None:
+    def __init__(self, world: World, schedule: Schedule, workloads: Mapping[str, Factory]) -> None:
         self.world = world
         self.schedule = schedule
         self.conditions = Conditions(**schedule.network)
@@ -128,7 +158,7 @@ class _Stage:
         names = schedule.checkers or tuple(CHECKERS)
         self.checkers: list[Checker] = [CHECKERS[name]() for name in names]
         self.workloads: list[Workload] = [
-            WORKLOADS[spec.kind](spec.params) for spec in schedule.workloads
+            workloads[spec.kind](spec.params) for spec in schedule.workloads
         ]
         self._running = 0
         self._calm_s = 0.0
@@ -245,6 +275,7 @@ class _Stage:
             operations=sum(workload.operations for workload in self.workloads),
             undecided=sum(getattr(checker, "undecided", 0) for checker in self.checkers),
             calm_s=self._calm_s,
+            facts={k: v for w in self.workloads for k, v in getattr(w, "facts", {}).items()},
         )
 
 

@@ -59,6 +59,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     knobs: tuple[str, ...] = ()
     workloads: tuple[str, ...] = ()
     violations: tuple[Violation, ...] = ()
+    facts: dict[str, float] = {}
 
     def text(self) -> str:
         """For people: one line when all is well, else every violation and how to replay it."""
@@ -98,6 +99,7 @@ def result_of(outcome: Outcome, label: str, replay: str, wall_s: float) -> Resul
             Violation(each.at, each.name, each.detail[-DETAIL_CHARACTERS_MAX:], each.node)
             for each in outcome.failures
         ),
+        facts=outcome.facts,
     )
 
 

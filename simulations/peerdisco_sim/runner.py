@@ -16,12 +16,12 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
-from peerdisco_sim.play import play
+from peerdisco_sim.play import NO_WORKLOADS, Factory, play
 from peerdisco_sim.result import Result, broken, result_of
 from peerdisco_sim.schedule import Schedule
 
@@ -39,11 +39,13 @@ class Job:
         schedule: What.
         label: Its name for people.
         replay: The command that plays it again.
+        more_workloads: See `play.play`.
     """
 
     schedule: Schedule
     label: str
     replay: str
+    more_workloads: Mapping[str, Factory] = NO_WORKLOADS
 
 
 @dataclass(slots=True)
@@ -134,7 +136,7 @@ def _be_child(job: Job, writer: int, memory_bytes_max: int) -> None:
 def play_here(job: Job) -> Result:
     """Play in this process."""
     began = time.monotonic()
-    outcome = play(job.schedule)
+    outcome = play(job.schedule, more_workloads=job.more_workloads)
     return result_of(outcome, job.label, job.replay, time.monotonic() - began)
 
 
