@@ -73,3 +73,11 @@ def test_names_are_resolved_as_members_tell_each_other_addresses() -> None:
         assert address in (("127.0.0.1", 1), ("::1", 1))
     with pytest.raises(ConfigurationError, match=r"address of no such name.*--advertise"):
         advertised_address(None, "no such name", 8990)
+
+
+def test_an_attempt_that_a_full_disk_broke_off_leaves_the_directory_usable(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text("")
+    (tmp_path / "format.new").write_text("")
+    with claimed(tmp_path):
+        assert "peerdisco 1\n" == (tmp_path / "format").read_text()
+    assert not (tmp_path / "format.new").exists()
