@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from peerdisco_sim.play import NO_WORKLOADS, Factory, play
+from peerdisco_sim.play import Factory, play
 from peerdisco_sim.result import Result, broken, result_of
 from peerdisco_sim.schedule import Schedule
 
@@ -45,7 +45,7 @@ class Job:
     schedule: Schedule
     label: str
     replay: str
-    more_workloads: Mapping[str, Factory] = NO_WORKLOADS
+    more_workloads: Mapping[str, Factory] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
