@@ -1,0 +1,132 @@
+"""Blobs, checked on the disks themselves: see `blob_rules.py` for the rules.
+
+An acknowledgement is compared with what a power cut at that very moment would leave, so a missing
+sync, a failed one that counts as done (B9), and an acknowledgement before its quorum show at once.
+Faults that destroy data trigger a count of the copies. What a boot leaves on a shelf must be whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from peerdisco.node import Node
+from peerdisco_dht.blobs.acknowledgement import Targets
+from peerdisco_dht.blobs.identity import partition_of_blob
+from peerdisco_dht.blobs.messages import Where
+from peerdisco_dht.blobs.pins import Pins, owner_of
+from peerdisco_sim.arena import Arena
+from peerdisco_sim.checkers import taps
+from peerdisco_sim.checkers.blob_rules import BlobRules
+from peerdisco_sim.checkers.stored import blob_rows, has_intact
+from peerdisco_sim.disk import SimDisk
+from peerdisco_sim.recorder import TimedEvent
+
+DESTRUCTIVE = ("power_cut", "crash_at_step", "bit_rot", "disk_loss")
+"""Kinds of faults after which copies are counted."""
+
+
+class BlobChecker:
+    """B1, B3, B4, B6 and B9 of the list in `__init__.py`; B2 is every reader's own check."""
+
+    name = "blobs"
+
+    def begin(self, arena: Arena) -> None:
+        """See Checker."""
+        self._arena = arena
+        self.rules = BlobRules(arena.fail)
+        self._rotten: dict[tuple[str, str], None] = {}
+        self._due = False
+        arena.observe(self._observe)
+        arena.recorder.subscribe(self._happened)
+
+    def at_rest(self) -> None:
+        """All copies are there, all are whole, and the homes in the core have theirs."""
+        self._count()
+        for name in self._arena.core:
+            self._inspect(name)
+        for blob in self.rules.acknowledged:
+            if self.rules.must_live(blob):
+                self._at_home(blob)
+
+    def _at_home(self, blob: str) -> None:
+        """B1 at rest: repair has brought the blob to its homes in the core."""
+        nodes = {name: node for name in self._arena.core if (node := self._arena.node(name))}
+        if not nodes:
+            return
+        newest = max(nodes.values(), key=lambda node: node.storage.layout.epoch)
+        homes = newest.storage._keeper.home(partition_of_blob(blob))
+        names = [self._arena.name_of(home) for home in homes]
+        holders = [name for name in nodes if has_intact(self._arena.cluster.node(name), blob)]
+        lacking = [name for name in names if name in nodes and name not in holders]
+        if lacking and holders:
+            detail = f"{blob[:15]} is on {holders}, not on its homes {lacking}"
+            self._arena.fail("B1 not repaired", detail)
+
+    # -- listening ----------------------------------------------------------------------------
+
+    def _observe(self, name: str, node: Node) -> None:
+        storage = node.storage
+        putter, shelf, zone = storage.blobs._putter, storage._shelf, storage._keeper.zone
+        machine = self._arena.cluster.node(name)
+        disk = machine.devices["disk"]
+        assert isinstance(disk, SimDisk)
+
+        def spread(blob: str, size: int, pins: Pins, targets: Targets, _: object) -> taps.Observer:
+            del size
+            self.rules.begun(blob)
+            owner = owner_of(pins.live[0])
+
+            def acked(_: object) -> None:
+                holders = self._holders(blob)
+                ids = [i for i, m in self._arena.ready.names.items() if m in holders]
+                enough = targets.satisfied(ids, zone)
+                self.rules.acked(name, blob, owner, holders, enough=enough)
+
+            return acked
+
+        def release(blob: str, *, owner: str = "") -> None:
+            self.rules.released(blob, owner)
+
+        taps.around_async(putter, "_spread", spread)
+        taps.before(storage.blobs, "delete", release)
+        taps.before(shelf, "keep_inline", lambda blob, *_: self.rules.begun(blob))
+        taps.before(shelf, "keep_file", lambda _, chunks, *__: self.rules.begun(chunks.id))
+        taps.before(shelf, "_remove", lambda blob, *_: self.rules.dropped(name, blob))
+        self._inspect(name)
+
+    def _happened(self, event: TimedEvent) -> None:
+        kind = event.data.get("kind", event.detail)
+        if event.kind != "fault" or kind not in DESTRUCTIVE or self._due:
+            return
+        if kind == "bit_rot":
+            self._note_rot()
+        # Several faults at one moment are counted after once.
+        self._due = True
+        self._arena.world.after(0.0, self._count)
+
+    def _note_rot(self) -> None:
+        """Remember which copies chance has damaged: nobody else may be blamed for those."""
+        for name in self._arena.cluster.names:
+            machine = self._arena.cluster.node(name)
+            for blob, row in blob_rows(machine):
+                if row.where is Where.FILE and not has_intact(machine, blob):
+                    self._rotten[name, blob] = None
+
+    def _count(self) -> None:
+        self._due = False
+        for blob in list(self.rules.acknowledged):
+            if self.rules.must_live(blob):
+                self.rules.counted(blob, self._holders(blob))
+
+    def _inspect(self, name: str) -> None:
+        """B3, B4: what a machine lists is whole."""
+        machine = self._arena.cluster.node(name)
+        for blob, row in blob_rows(machine):
+            if row.where is not Where.NOWHERE:
+                rotten = (name, blob) in self._rotten
+                intact = has_intact(machine, blob)
+                self.rules.on_shelf(name, blob, intact=intact, rotten=rotten)
+
+    def _holders(self, blob: str) -> Sequence[str]:
+        cluster = self._arena.cluster
+        return [name for name in cluster.names if has_intact(cluster.node(name), blob)]

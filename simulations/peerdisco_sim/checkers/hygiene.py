@@ -1,0 +1,83 @@
+"""How nodes behave as programs: what they log, what they leave behind, how much they hoard.
+
+N1  no node logs an error or an exception; unhandled ones the engine reports itself
+N2  a node that was told to stop leaves no task, no socket and no timer
+N5  heaps and queues stay bounded
+N7  no request of a client ends in a 500 (the client reports that)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+from peerdisco_sim.arena import Arena
+from peerdisco_sim.daemon import HTTP_PORT, PEER_PORT
+from peerdisco_sim.recorder import TimedEvent
+
+EXPECTED_ERRORS = re.compile(r"event=corrupt_copy")
+"""What may be logged as an error, since a fault calls for it."""
+
+HEAP_MAX = 200_000
+INTERVAL_S = 1.0
+TRAFFIC_WAITING_MAX = 20_000
+
+
+class HygieneChecker:
+    """N1, N2 and N5 of the list in `__init__.py`."""
+
+    name = "hygiene"
+
+    def begin(self, arena: Arena) -> None:
+        """See Checker."""
+        self._arena = arena
+        arena.recorder.subscribe(self._happened)
+        arena.on_ended(self._ended)
+        arena.world.after(INTERVAL_S, self._look)
+
+    def at_rest(self) -> None:
+        """Nothing: these hold at all times."""
+
+    def _happened(self, event: TimedEvent) -> None:
+        is_error = event.kind == "log" and event.data.get("level") in ("ERROR", "CRITICAL")
+        if is_error and not EXPECTED_ERRORS.search(event.detail):
+            self._arena.fail("N1 logged an error", event.detail, event.node)
+
+    def _ended(self, name: str) -> None:
+        """N2: called in the daemon's last step."""
+        machine = self._arena.cluster.node(name)
+        loop = asyncio.get_running_loop()
+        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        if tasks:
+            names = sorted(task.get_name() for task in tasks)
+            self._arena.fail("N2 tasks left", f"{len(names)}: {names[:3]} {tasks[0]!r}", name)
+        bound = [*machine.udp_ports._bound, *machine.tcp_ports._bound]
+        ports = [address for address in bound if address[1] in (PEER_PORT, HTTP_PORT)]
+        if ports:
+            self._arena.fail("N2 ports left", f"{ports}", name)
+        timers = [
+            handle
+            for _, _, function, handle in self._arena.world._heap
+            if function is None and handle._loop is loop and not handle._cancelled
+        ]
+        if timers:
+            self._arena.fail("N2 timers left", f"{len(timers)}: {timers[0]!r}", name)
+
+    def _look(self) -> None:
+        """N5, once a virtual second."""
+        arena, world = self._arena, self._arena.world
+        if len(world._heap) > HEAP_MAX:
+            arena.fail("N5 heap", f"{len(world._heap)} events wait")
+        for name in arena.cluster.names:
+            node = arena.node(name)
+            if node is None:
+                continue
+            queues = {
+                "frames": (len(node.groups._inbox), node.groups._config.inbox_frames_max),
+                "rumours": (len(node.membership._core._queue), TRAFFIC_WAITING_MAX),
+                "tasks": (len(asyncio.all_tasks(arena.cluster.node(name).loop)), 5000),
+            }
+            for what, (length, limit) in queues.items():
+                if length > limit:
+                    arena.fail("N5 queue", f"{length} {what} wait, {limit} may", name)
+        world.after(INTERVAL_S, self._look)

@@ -1,0 +1,207 @@
+"""Jobs, checked from their facts to their answers: see `job_rules.py`.
+
+Facts are taken from whichever voter applies an entry first. At rest every acknowledged job has
+ended and is known to the whole core, and nothing of it is left behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any
+
+from peerdisco.coordination import NoSuchJob
+from peerdisco.coordination.errors import JobUnreachable
+from peerdisco.coordination.facts import (
+    Assigned,
+    AttemptEnded,
+    AttemptLost,
+    Batch,
+    Fact,
+    InputsResolved,
+    JobEnded,
+    JobSubmitted,
+    NodeLost,
+    OutputsLost,
+    StageOpened,
+)
+from peerdisco.coordination.messages import JobHandle, JobStatus
+from peerdisco.coordination.pointers import PREFIX
+from peerdisco.coordination.replica import JobReplica
+from peerdisco.execution.paths import SEGMENTS, SPOOL, job_of
+from peerdisco.messages import Assignment, Finished, Outcome, decode
+from peerdisco.node import Node
+from peerdisco_sim.arena import Arena
+from peerdisco_sim.checkers import taps
+from peerdisco_sim.checkers.job_rules import JobRules
+from peerdisco_sim.disk import SimDisk
+
+OWNER = "simulation"
+"""Jobs of this owner read all that they are given."""
+
+LAST_END_S_MAX = 120.0
+"""For so long may acknowledged jobs still run when everything else has come to rest."""
+
+TIDY_S_MAX = 60.0
+"""After so long nothing of an ended job is left on the core."""
+
+GARBAGE_S_MAX = 30.0
+"""Segments are looked for only where the sweep that deletes the last ones comes this often."""
+
+
+class JobChecker:
+    """F1 and J2 to J8 of the list in `__init__.py`; J1 is the workloads' own."""
+
+    name = "jobs"
+
+    def begin(self, arena: Arena) -> None:
+        """See Checker."""
+        self._arena = arena
+        self.rules = JobRules(self._fail)
+        arena.observe(self._observe)
+
+    # -- listening ----------------------------------------------------------------------------
+
+    def _observe(self, _: str, node: Node) -> None:
+        me, directory = node.identity.node_id, node.coordination.directory
+
+        def admitted(group: str, recovered: object, machine: object) -> None:
+            del recovered
+            if isinstance(machine, JobReplica):
+                job = group.removeprefix(PREFIX)
+                taps.before(machine, "apply", lambda i, data: self._applied(job, i, data))
+
+        def submitted(_: bytes) -> taps.Observer:
+            def acknowledged(handle: JobHandle) -> None:
+                self.rules.acknowledged(handle.name)
+
+            return acknowledged
+
+        def waited(name: str, **_: object) -> taps.Observer:
+            before = self.rules.asked(name)
+
+            def told(status: JobStatus) -> None:
+                self.rules.told(name, before, status.version, status.status.value, me)
+
+            return told
+
+        taps.before(node.groups, "_admit", admitted)
+        taps.around_async(node.runner, "run", lambda assignment: self._runs(node, assignment))
+        taps.around_async(directory, "submit", submitted)
+        taps.around_async(directory, "wait", waited)
+        taps.around_async(directory, "kill", lambda job: lambda _: self.rules.killed(job, me))
+        taps.before(directory, "purge", self.rules.purged)
+
+    def _applied(self, job: str, index: int, command: bytes) -> None:
+        if self.rules.is_news(job, index):
+            for fact in decode(command, Batch).facts:
+                self._fact(job, fact)
+
+    def _fact(self, job: str, fact: Fact) -> None:
+        rules = self.rules
+        match fact:
+            case JobSubmitted():
+                rules.submitted(job, exact=fact.spec.owner == OWNER)
+                self._note(job, "submitted")
+            case Assigned():
+                key = (fact.stage, fact.task)
+                rules.assigned(job, fact.attempt, key, fact.node, backup=fact.backup)
+            case AttemptEnded():
+                if isinstance(fact.outcome, Finished):
+                    rules.finished(job, fact.attempt)
+                else:
+                    rules.retired(job, fact.attempt)
+            case AttemptLost():
+                rules.retired(job, fact.attempt)
+            case NodeLost():
+                rules.node_lost(job, fact.node)
+            case OutputsLost() | InputsResolved():
+                pass
+            case StageOpened():
+                self._note(job, f"stage {fact.stage}")
+            case JobEnded():
+                cause = fact.error.message if fact.error is not None else ""
+                rules.ended(job, fact.phase.value, cause, self._arena.world.now)
+                self._note(job, fact.phase.value)
+
+    def _note(self, job: str, what: str) -> None:
+        self._arena.recorder.note("job", f"{job}: {what}", job=job, what=what)
+
+    def _runs(self, node: Node, assignment: Assignment) -> taps.Observer:
+        me, job, attempt = node.identity.node_id, assignment.job, assignment.attempt
+        key = (assignment.stage, assignment.task)
+        busy, slots = len(node.runner._running) + 1, node.runner.slots
+        self.rules.runs(job, attempt, key, me, self._arena.world.now, busy=busy, slots=slots)
+
+        def ended(outcome: Outcome) -> None:
+            if isinstance(outcome, Finished) and assignment.stage > 0:
+                written = sum(each.records for each in assignment.inputs)
+                self.rules.read(job, attempt, me, outcome.records_in, written)
+
+        return ended
+
+    def _fail(self, rule: str, detail: str, node: str) -> None:
+        self._arena.fail(rule, detail, self._arena.name_of(node) if node else "")
+
+    # -- at rest ------------------------------------------------------------------------------
+
+    def at_rest(self) -> None:
+        """J3, J5, J6: acknowledged jobs have ended, the core knows them, nothing is left."""
+        for name, job in self.rules.jobs.items():
+            if job.acknowledged and not job.purged:
+                self._known(name)
+        world = self._arena.world
+        deadline = world.now + TIDY_S_MAX
+        while (left := self._left_behind()) and world.now < deadline and not world.failures:
+            world.run_for(1.0)
+        if left:
+            self._arena.fail("J6 left behind", left[0])
+
+    def _known(self, name: str) -> None:
+        """J5 and J3: a node of the core can say how the job ended."""
+        world = self._arena.world
+        deadline = world.now + LAST_END_S_MAX
+        trouble = "no node of the core is up"
+        while world.now < deadline and not world.failures:
+            for machine in self._arena.core:
+                node = self._arena.node(machine)
+                if node is None:
+                    continue
+                trouble = self._ask(machine, node.coordination.directory.status(name))
+                if not trouble:
+                    return
+            world.run_for(1.0)
+        self._arena.fail("J3 not ended", f"{name}: {trouble}")
+
+    def _ask(self, machine: str, question: Coroutine[Any, Any, JobStatus]) -> str:
+        """Why the answer is not that the job has ended; empty when it is."""
+        world = self._arena.world
+        try:
+            task = self._arena.cluster.node(machine).spawn(question)
+            status = world.run_until_done(task, LAST_END_S_MAX)
+        except (NoSuchJob, JobUnreachable) as error:
+            return f"{machine} says {type(error).__name__}: {error}"
+        return "" if status.ended else f"{machine} says {status.status}"
+
+    def _left_behind(self) -> list[str]:
+        """What is still there of jobs that have ended."""
+        return [
+            f"{what} on {name}"
+            for name in self._arena.core
+            if (node := self._arena.node(name)) is not None
+            for what in self._rests(node, self._arena.cluster.node(name).devices["disk"])
+        ]
+
+    def _rests(self, node: Node, disk: object) -> list[str]:
+        assert isinstance(disk, SimDisk)
+        over = {name for name, job in self.rules.jobs.items() if job.ended}
+        jobs = (group.removeprefix(PREFIX) for group in node.groups.names())
+        rests = [f"the group of {job}" for job in jobs if job in over]
+        running = [each.assignment for each in node.runner.running()]
+        rests += [f"attempt {each.attempt} of {each.job}" for each in running if each.job in over]
+        roots = [SPOOL]
+        if node.coordination.agent._config.garbage_interval_s <= GARBAGE_S_MAX:
+            roots.append(SEGMENTS)
+        for root in roots:
+            found = (job_of(each) for each in disk.files.list(root))
+            rests += [f"{root} of {job}" for job in found if job in over]
+        return rests
