@@ -49,7 +49,11 @@ class Candidate:
         self._own_vote = 0
         self._attempt = attempt
         self._give_up_at = now + self._patience()
-        self._ask_again_at = now + core.config.resend_interval
+        self._pause = core.config.resend_interval
+        if cause in HURRIED:
+            # Voters will have evidence of their own in a moment, and protect the leader till then.
+            self._pause = min(self._pause, core.config.evidence_delay_max / 4)
+        self._ask_again_at = now + self._pause
         # Then nobody else can have learned of a vote that a crash undoes: one commit is saved.
         self._first_and_alone = core.is_alone and core.log.last == 0 and core.term <= 1
         self.name = Role.PRE_CANDIDATE if pre else Role.CANDIDATE
@@ -75,7 +79,8 @@ class Candidate:
             cause = self._cause if self._cause in HURRIED else Cause.TIMEOUT
             self._core.stand(cause, now, attempt=self._attempt + 1)
         elif now >= self._ask_again_at:
-            self._ask_again_at = now + self._core.config.resend_interval
+            self._pause = min(2 * self._pause, self._core.config.resend_interval)
+            self._ask_again_at = now + self._pause
             self._ask()
 
     def persisted(self, number: int, now: float) -> None:

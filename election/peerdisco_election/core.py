@@ -64,6 +64,7 @@ class Core:
 
     Attributes:
         me: This node.
+        salt: Differs from group to group: which voter stands first when the leader is gone.
         term: The latest term seen.
         vote: Whom it voted for in that term.
         leader: Who leads that term, as far as known.
@@ -84,8 +85,10 @@ class Core:
         now: float,
         *,
         watched: bool = False,
+        salt: int = 0,
     ) -> None:
         self.me = me
+        self.salt = salt
         self.config = config
         self.rng = rng
         self.watched = watched

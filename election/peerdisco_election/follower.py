@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from peerdisco_election import quorum
 from peerdisco_election.messages import (
     Append,
     AppendReply,
@@ -84,11 +85,23 @@ class Follower:
         if not core.is_voter:
             return
         if soon:
-            wait = core.rng.uniform(config.evidence_delay_min, config.evidence_delay_max)
+            wait = self._turn_to_stand()
         else:
             # The heartbeats are missing for one timeout already; this is the spread on top.
             wait = config.election_timeout * core.rng.random()
         self.deadline = min(self.deadline or now + wait, now + wait)
+
+    def _turn_to_stand(self) -> float:
+        """How long to leave it to others, when all have evidence at about the same time.
+
+        Each voter has a slot of its own, the same in the eyes of all, so that they do not split
+        the vote; which one is first differs from group to group and from term to term.
+        """
+        core, config = self._core, self._core.config
+        others = [one for one in quorum.electorate(core.configuration) if one != core.leader]
+        place = (others.index(core.me) + core.salt + core.term) % len(others)
+        slot = (config.evidence_delay_max - config.evidence_delay_min) / len(others)
+        return config.evidence_delay_min + slot * (place + core.rng.random() / 4)
 
     def voted(self, now: float, *, pre: bool) -> None:
         """A vote was granted: give that candidate time, so as not to split the vote."""

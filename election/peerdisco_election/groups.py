@@ -16,6 +16,7 @@ import heapq
 import itertools
 import logging
 import random
+import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -444,7 +445,15 @@ class Groups:
         return group
 
     def _admit(self, name: str, recovered: Recovered, machine: StateMachine) -> Group:
-        core = Core(self.me, recovered, self._config, self._rng, self.now(), watched=True)
+        core = Core(
+            self.me,
+            recovered,
+            self._config,
+            self._rng,
+            self.now(),
+            watched=True,
+            salt=zlib.crc32(name.encode()),
+        )
         group = self._groups[name] = Group(self, name, core, machine)
         group.start()
         return group

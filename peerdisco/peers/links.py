@@ -18,7 +18,7 @@ import aiohttp
 logger = logging.getLogger(__name__)
 
 QUEUED_FRAMES_MAX = 1024
-RETRY_FIRST_S = 0.05
+RETRY_FIRST_S = 0.01
 RETRY_LAST_S = 2.0
 CONNECT_TIMEOUT_S = 3.0
 RETRIES_MAX = 20
