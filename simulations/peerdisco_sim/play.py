@@ -26,6 +26,7 @@ from peerdisco_sim.logs import recorded
 from peerdisco_sim.network import Conditions
 from peerdisco_sim.recorder import TimedEvent
 from peerdisco_sim.schedule import BadSchedule, Fault, Schedule
+from peerdisco_sim.sharing import share
 from peerdisco_sim.storm import Storm, check_fault
 from peerdisco_sim.workloads import WORKLOADS
 from peerdisco_sim.world import World
@@ -111,6 +112,7 @@ def play(
     """
     workloads = {**WORKLOADS, **more_workloads}
     check(schedule, workloads)
+    share()
     began = time.process_time()
     with World(schedule.seed) as world:
         stage = _Stage(world, schedule, workloads)

@@ -1,0 +1,31 @@
+"""Work that all simulated nodes may share, since they share one memory.
+
+Real nodes each compute where the partitions of a layout lie; in the simulator the same pure
+function would be called with the same arguments once per node and boot. Only pure functions of
+immutable arguments belong here: sharing their results changes how long a play takes, nothing else.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import peerdisco_dht.keeper as keeper_module
+from peerdisco_dht.placement import Candidate, Table
+from peerdisco_dht.placement import place as compute
+
+TABLES_MAX = 64
+
+
+@functools.lru_cache(TABLES_MAX)
+def _place(candidates: tuple[Candidate, ...], replicas: int) -> Table:
+    return compute(candidates, replicas)
+
+
+def _shared_place(candidates: Sequence[Candidate], replicas: int) -> Table:
+    return _place(tuple(candidates), replicas)
+
+
+def share() -> None:
+    """Share from now on, in this process. Idempotent."""
+    keeper_module.place = _shared_place
