@@ -56,11 +56,13 @@ class _Lead:
     opened: Opened
 
 
+_Waiting = tuple[tuple[Operation, ...], asyncio.Future[tuple[Reply, ...]]]
+"""Operations and who waits for their replies."""
+
+
 @dataclass(slots=True)
 class _Queue:
-    waiting: deque[tuple[tuple[Operation, ...], asyncio.Future[tuple[Reply, ...]]]] = field(
-        default_factory=deque
-    )
+    waiting: deque[_Waiting] = field(default_factory=deque)
     operations: int = 0
 
 
@@ -110,6 +112,7 @@ class Coordinator:
 
     async def _drain(self, name: str, queue: _Queue) -> None:
         """Commit batches until nothing waits."""
+        batch: list[_Waiting] = []
         try:
             while queue.waiting:
                 batch = _next_batch(queue)
@@ -127,8 +130,10 @@ class Coordinator:
                         future.set_result(mine)
         finally:
             del self._queues[name]
-            for _, future in queue.waiting:
-                future.cancel()
+            for _, future in (*batch, *queue.waiting):
+                if not future.done():  # the service stops: whoever waits must not wait for ever
+                    future.set_exception(Unavailable("the storage stops", unknown=True))
+                    future.exception()
 
     async def _commit(self, name: str, operations: Sequence[Operation]) -> list[Reply]:
         """Have a batch chosen, whatever number of rounds that takes within the limit."""
@@ -185,9 +190,7 @@ class Coordinator:
         return True
 
 
-def _next_batch(
-    queue: _Queue,
-) -> list[tuple[tuple[Operation, ...], asyncio.Future[tuple[Reply, ...]]]]:
+def _next_batch(queue: _Queue) -> list[_Waiting]:
     batch = [queue.waiting.popleft()]
     size = len(batch[0][0])
     while queue.waiting and size + len(queue.waiting[0][0]) <= BATCH_MAX:
