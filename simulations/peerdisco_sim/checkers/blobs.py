@@ -35,32 +35,41 @@ class BlobChecker:
         self._arena = arena
         self.rules = BlobRules(arena.fail)
         self._rotten: dict[tuple[str, str], None] = {}
+        self._seen: dict[tuple[str, str], None] = {}
         self._due = False
         arena.observe(self._observe)
         arena.recorder.subscribe(self._happened)
 
+    def waiting_for(self) -> str:
+        """B1: until repair has brought every blob to its homes in the core."""
+        nodes = {name: node for name in self._arena.core if (node := self._arena.node(name))}
+        if not nodes:
+            return ""
+        keeper = max(nodes.values(), key=lambda node: node.storage.layout.epoch).storage._keeper
+        if keeper.layout.previous:
+            return "B1: a handover"
+        for blob in self.rules.acknowledged:
+            if not self.rules.must_live(blob):
+                continue
+            homes = [self._arena.name_of(home) for home in keeper.home(partition_of_blob(blob))]
+            lacking = [name for name in homes if name in nodes and not self._has(name, blob)]
+            if lacking and any(self._has(name, blob) for name in nodes):
+                return f"B1: {blob[:15]} is not on its homes {lacking}"
+        return ""
+
     def at_rest(self) -> None:
-        """All copies are there, all are whole, and the homes in the core have theirs."""
+        """All copies are there, and all are whole."""
+        if wrong := self.waiting_for():
+            self._arena.fail("B1 not repaired", wrong)
         self._count()
         for name in self._arena.core:
             self._inspect(name)
-        for blob in self.rules.acknowledged:
-            if self.rules.must_live(blob):
-                self._at_home(blob)
 
-    def _at_home(self, blob: str) -> None:
-        """B1 at rest: repair has brought the blob to its homes in the core."""
-        nodes = {name: node for name in self._arena.core if (node := self._arena.node(name))}
-        if not nodes:
-            return
-        newest = max(nodes.values(), key=lambda node: node.storage.layout.epoch)
-        homes = newest.storage._keeper.home(partition_of_blob(blob))
-        names = [self._arena.name_of(home) for home in homes]
-        holders = [name for name in nodes if has_intact(self._arena.cluster.node(name), blob)]
-        lacking = [name for name in names if name in nodes and name not in holders]
-        if lacking and holders:
-            detail = f"{blob[:15]} is on {holders}, not on its homes {lacking}"
-            self._arena.fail("B1 not repaired", detail)
+    def _has(self, name: str, blob: str) -> bool:
+        """Whether a machine has an intact copy; once it has, in the calm, it keeps it."""
+        if (name, blob) not in self._seen and has_intact(self._arena.cluster.node(name), blob):
+            self._seen[name, blob] = None
+        return (name, blob) in self._seen
 
     # -- listening ----------------------------------------------------------------------------
 

@@ -49,8 +49,7 @@ class HygieneChecker:
         loop = asyncio.get_running_loop()
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         if tasks:
-            names = sorted(task.get_name() for task in tasks)
-            self._arena.fail("N2 tasks left", f"{len(names)}: {names[:3]} {tasks[0]!r}", name)
+            self._arena.fail("N2 tasks left", f"{len(tasks)}: {describe(tasks[0])}", name)
         bound = [*machine.udp_ports._bound, *machine.tcp_ports._bound]
         ports = [address for address in bound if address[1] in (PEER_PORT, HTTP_PORT)]
         if ports:
@@ -75,9 +74,18 @@ class HygieneChecker:
             queues = {
                 "frames": (len(node.groups._inbox), node.groups._config.inbox_frames_max),
                 "rumours": (len(node.membership._core._queue), TRAFFIC_WAITING_MAX),
-                "tasks": (len(asyncio.all_tasks(arena.cluster.node(name).loop)), 5000),
             }
             for what, (length, limit) in queues.items():
                 if length > limit:
                     arena.fail("N5 queue", f"{length} {what} wait, {limit} may", name)
         world.after(INTERVAL_S, self._look)
+
+
+def describe(task: asyncio.Task[object]) -> str:
+    """A task by the coroutines that it is in, outermost first."""
+    names = []
+    inner: object = task.get_coro()
+    while inner is not None:
+        names.append(getattr(inner, "__qualname__", type(inner).__name__))
+        inner = getattr(inner, "cr_await", None)
+    return " > ".join(names)

@@ -6,9 +6,6 @@ ended and is known to the whole core, and nothing of it is left behind.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from typing import Any
-
 from peerdisco.coordination import NoSuchJob
 from peerdisco.coordination.errors import JobUnreachable
 from peerdisco.coordination.facts import (
@@ -38,11 +35,7 @@ from peerdisco_sim.disk import SimDisk
 OWNER = "simulation"
 """Jobs of this owner read all that they are given."""
 
-LAST_END_S_MAX = 120.0
-"""For so long may acknowledged jobs still run when everything else has come to rest."""
-
-TIDY_S_MAX = 60.0
-"""After so long nothing of an ended job is left on the core."""
+ANSWER_S_MAX = 60.0
 
 GARBAGE_S_MAX = 30.0
 """Segments are looked for only where the sweep that deletes the last ones comes this often."""
@@ -144,43 +137,31 @@ class JobChecker:
 
     # -- at rest ------------------------------------------------------------------------------
 
+    def waiting_for(self) -> str:
+        """J3, J6: until acknowledged jobs have ended, and nothing of them is left on the core."""
+        for name, job in self.rules.jobs.items():
+            if job.acknowledged and not job.ended:
+                return f"J3: {name} has not ended"
+        return next((f"J6: {left}" for left in self._left_behind()), "")
+
     def at_rest(self) -> None:
-        """J3, J5, J6: acknowledged jobs have ended, the core knows them, nothing is left."""
+        """J5: the core can tell of every acknowledged job how it ended."""
+        if wrong := self.waiting_for():
+            self._arena.fail("J6 left behind", wrong)
         for name, job in self.rules.jobs.items():
             if job.acknowledged and not job.purged:
                 self._known(name)
-        world = self._arena.world
-        deadline = world.now + TIDY_S_MAX
-        while (left := self._left_behind()) and world.now < deadline and not world.failures:
-            world.run_for(1.0)
-        if left:
-            self._arena.fail("J6 left behind", left[0])
 
     def _known(self, name: str) -> None:
-        """J5 and J3: a node of the core can say how the job ended."""
-        world = self._arena.world
-        deadline = world.now + LAST_END_S_MAX
-        trouble = "no node of the core is up"
-        while world.now < deadline and not world.failures:
-            for machine in self._arena.core:
-                node = self._arena.node(machine)
-                if node is None:
-                    continue
-                trouble = self._ask(machine, node.coordination.directory.status(name))
-                if not trouble:
-                    return
-            world.run_for(1.0)
-        self._arena.fail("J3 not ended", f"{name}: {trouble}")
-
-    def _ask(self, machine: str, question: Coroutine[Any, Any, JobStatus]) -> str:
-        """Why the answer is not that the job has ended; empty when it is."""
-        world = self._arena.world
+        machine = next((each for each in self._arena.core if self._arena.node(each)), "")
+        node = self._arena.node(machine) if machine else None
+        if node is None:
+            return
         try:
-            task = self._arena.cluster.node(machine).spawn(question)
-            status = world.run_until_done(task, LAST_END_S_MAX)
+            task = self._arena.cluster.node(machine).spawn(node.coordination.directory.status(name))
+            self._arena.world.run_until_done(task, ANSWER_S_MAX)
         except (NoSuchJob, JobUnreachable) as error:
-            return f"{machine} says {type(error).__name__}: {error}"
-        return "" if status.ended else f"{machine} says {status.status}"
+            self._arena.fail("J5 job lost", f"{name}: {type(error).__name__}: {error}", machine)
 
     def _left_behind(self) -> list[str]:
         """What is still there of jobs that have ended."""

@@ -39,10 +39,18 @@ class MembershipChecker:
         arena.observe(self._observe)
         arena.recorder.subscribe(self._happened)
 
-    def at_rest(self) -> None:
-        """M1: the views of the core are the truth."""
+    def waiting_for(self) -> str:
+        """M1: until the views of the core are the truth."""
         for name in self._arena.core:
-            self._compare(name, "M1 views differ", self._arena.core)
+            wrong = self._differences(name, self._arena.core)
+            if wrong:
+                return f"M1: on {name} {wrong[0]}"
+        return ""
+
+    def at_rest(self) -> None:
+        """M1, once more."""
+        if wrong := self.waiting_for():
+            self._arena.fail("M1 views differ", wrong)
 
     # -- listening ----------------------------------------------------------------------------
 
@@ -124,24 +132,27 @@ class MembershipChecker:
         def check() -> None:
             if self._peace.disturbances == number and not self._peace.lasting:
                 for name in self._arena.up:
-                    self._compare(name, "M2 crash unnoticed", ())
+                    for wrong in self._differences(name, ()):
+                        self._arena.fail("M2 crash unnoticed", wrong, name)
 
         self._arena.world.after(bound, check)
 
-    def _compare(self, name: str, rule: str, must_be_alive: tuple[str, ...]) -> None:
-        """Complain about a view that has somebody alive who is down, or misses one of those."""
-        node = self._arena.node(name)
+    def _differences(self, name: str, must_be_alive: tuple[str, ...]) -> list[str]:
+        """Who is alive in a node's view and is down, or of those named lives and is not there."""
+        node, cluster = self._arena.node(name), self._arena.cluster
         if node is None:
-            return
+            return []
         states = {
             self._arena.name_of(member.id): member.state for member in node.membership.members()
         }
-        for other in self._arena.cluster.names:
+        wrong = []
+        for other in cluster.names:
             state = states.get(other)
             if other in must_be_alive and other in self._arena.up and state not in PRESENT:
-                self._arena.fail(rule, f"{other} lives, but is {_word(state)} here", name)
-            if state in PRESENT and not self._arena.cluster.node(other).is_running:
-                self._arena.fail(rule, f"{other} is down, but {_word(state)} here", name)
+                wrong.append(f"{other} lives, but is {_word(state)} here")
+            if state in PRESENT and not cluster.node(other).is_running:
+                wrong.append(f"{other} is down, but {_word(state)} here")
+        return wrong
 
     def _fail(self, rule: str, detail: str, node: str) -> None:
         self._arena.fail(rule, detail, self._arena.name_of(node))

@@ -91,7 +91,7 @@ class TellingRules:
     def took(self, rumours: list[bytes], told_max: int) -> None:
         """These go into a packet; none may have been told as often as that before."""
         for rumour in rumours:
-            told = self._told[rumour] = self._told.get(rumour, told_max) + 1
+            told = self._told[rumour] = self._told.get(rumour, 0) + 1
             if told > told_max:
                 detail = f"a rumour was told {told} times, {told_max} are allowed"
                 self._fail("M6 told too often", detail, self._node)

@@ -63,8 +63,8 @@ class RaftChecker:
         self.rules = RaftRules(arena.fail)
         arena.observe(self._observe)
 
-    def at_rest(self) -> None:
-        """R10: where a majority of the voters is in the core, somebody leads."""
+    def waiting_for(self) -> str:
+        """R10: until somebody leads wherever a majority of the voters is in the core."""
         for group, members in self._groups_of_core().items():
             nodes = {member.core.me: member for member in members}
             newest = max(members, key=lambda member: (member.term, member.core.log.committed))
@@ -72,13 +72,19 @@ class RaftChecker:
             up = [voter for voter in voters if voter in nodes]
             if 2 * len(up) <= len(voters):
                 continue
-            leaders = [node for node in up if nodes[node].is_leader]
-            if len(leaders) != 1:
-                detail = f"{group}: led by {len(leaders)} of {len(up)} voters up of {len(voters)}"
-                self._arena.fail("R10 no leader", detail)
-            elif (leader := nodes[leaders[0]].core).log.committed < leader.log.last:
-                detail = f"{group}: {leader.log.last - leader.log.committed} entries wait"
-                self._arena.fail("R10 no progress", detail)
+            leaders = dict.fromkeys(nodes[node].leader for node in up)
+            leader = self._member(next(iter(leaders)) or "", group)
+            if len(leaders) != 1 or leader is None or not leader.is_leader:
+                names = [self._arena.name_of(each or "nobody") for each in leaders]
+                return f"R10: {group} is led by {names}, {len(up)} of {len(voters)} are up"
+            if leader.core.log.committed < leader.core.log.last:
+                return f"R10: {leader.core.log.last - leader.core.log.committed} of {group} wait"
+        return ""
+
+    def at_rest(self) -> None:
+        """R10, once more."""
+        if wrong := self.waiting_for():
+            self._arena.fail("R10 no progress", wrong)
 
     def _groups_of_core(self) -> dict[str, list[Group]]:
         found: dict[str, list[Group]] = {}
@@ -89,6 +95,12 @@ class RaftChecker:
                 if member is not None:
                     found.setdefault(group, []).append(member)
         return found
+
+    def _member(self, node_id: str, group: str) -> Group | None:
+        """A member of a group, in the core or not, if its process runs."""
+        name = self._arena.name_of(node_id)
+        node = self._arena.node(name) if name in self._arena.cluster.names else None
+        return None if node is None else node.groups.get(group)
 
     # -- listening ----------------------------------------------------------------------------
 

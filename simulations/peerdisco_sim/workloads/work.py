@@ -41,6 +41,7 @@ class Work:
         self.done = False
         self._params = {**defaults, **params}
         self._arena: Arena | None = None
+        self._clients: list[Client] = []
 
     @property
     def arena(self) -> Arena:
@@ -75,7 +76,9 @@ class Work:
         """Another program on the machine that runs this: it prefers another node."""
         machine = self.arena.world.current
         assert machine is not None
-        return Client(self.arena, machine)
+        client = Client(self.arena, machine)
+        self._clients.append(client)
+        return client
 
     def draws(self, *names: object) -> Stream:
         """A random stream of this workload's own."""
@@ -94,7 +97,7 @@ class Work:
     async def pause(self, draws: Stream, mean_s: float) -> None:
         """Wait for about that long, or until it is time to stop."""
         end = self.now + min(draws.expovariate(1.0 / mean_s), 10.0 * mean_s)
-        while not self.stopping and (left := end - self.now) > 0:  # noqa: ASYNC110 - virtual time
+        while not self.stopping and (left := end - self.now) > 0.001:  # noqa: ASYNC110 - virtual time
             await asyncio.sleep(min(left, 0.25))
 
     async def calm(self) -> None:
