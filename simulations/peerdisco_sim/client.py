@@ -78,7 +78,8 @@ class Client:
     def __init__(self, arena: Arena, machine: SimNode) -> None:
         self.name = machine.name
         self._arena = arena
-        self._draws = arena.world.stream("client", machine.name)
+        arena.clients_made += 1
+        self._draws = arena.world.stream("client", machine.name, arena.clients_made)
         self._session: aiohttp.ClientSession | None = None
         self._preferred = ""
 
