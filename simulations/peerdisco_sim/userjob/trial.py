@@ -61,7 +61,7 @@ class Trial:
         quiet = self.quiet.facts
         return {
             "jobs": total("jobs"),
-            "faults": float(sum(sum(result.faults.values()) for result in self.stormy)),
+            "faults": sum(sum(result.faults.values()) for result in self.stormy),
             "quiet_s": round(quiet.get("job_s", 0.0) / max(1.0, quiet.get("jobs", 0.0)), 3),
             "job_s": round(total("job_s") / jobs, 3),
             "job_s_max": round(
