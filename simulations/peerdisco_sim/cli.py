@@ -10,10 +10,12 @@ import click
 
 from peerdisco_sim.campaign import processors, run_campaign, swarm_jobs
 from peerdisco_sim.commands import conclude, corpus, replay, shown, shrink, soak
+from peerdisco_sim.real.command import real
 from peerdisco_sim.report import Report, summary
 from peerdisco_sim.scenario import Scenario, play
 from peerdisco_sim.scenarios import SCENARIOS
 from peerdisco_sim.swarm import DURATION_S
+from peerdisco_sim.userjob.command import job
 
 _REPEAT = "Share of the storms that another process plays again: the digests must be equal."
 
@@ -84,5 +86,5 @@ def _show(report: Report, only_failures: bool) -> None:
 
 
 simulate = make_commands(SCENARIOS)
-for _command in (replay, shrink, corpus, soak):
+for _command in (replay, shrink, corpus, soak, job, real):
     simulate.add_command(_command)
