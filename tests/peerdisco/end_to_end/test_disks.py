@@ -16,6 +16,8 @@ import pytest
 
 from peerdisco import DDFS, PeerdiscoError
 from peerdisco.client import Cluster
+from peerdisco.client.session import Session
+from peerdisco.client.target import parse_target
 from peerdisco.demo.nodes import DaemonProcess
 
 if TYPE_CHECKING:
@@ -72,7 +74,8 @@ def test_a_full_disk_costs_nothing_that_was_acknowledged(
         while True:
             filler.write(bytes(1 << 16))
     with contextlib.suppress(PeerdiscoError):
-        DDFS(connect_to(node)).tag("lost", ["raw://x"])
+        impatient = Cluster(Session(parse_target(node.http), patience_s=0.1))
+        DDFS(impatient).tag("lost", ["raw://x"])
     assert node.process is not None
     assert node.process.wait(20) == 1
     assert "the node full stopped, as its disk refused a write" in node.log.read_text()

@@ -189,18 +189,15 @@ def test_an_address_where_nothing_listens_is_named(
     assert not new.has_identity
 
 
-def test_addresses_that_stay_silent_are_named_in_time(
+def test_an_address_that_stays_silent_is_named_in_time(
     three: list[DaemonProcess], new: NewNode, peerdisco: CommandLine
 ) -> None:
-    with contextlib.ExitStack() as silent:
-        ports = [silent.enter_context(taken(socket.SOCK_STREAM)) for _ in range(4)]
-        hosts = ",".join(f"{HOST}:{port}" for port in ports)
-        token = join_token_of(three[0]).partition("@")[0] + "@" + hosts
+    with taken(socket.SOCK_STREAM) as port:
+        token = join_token_of(three[0]).partition("@")[0] + f"@{HOST}:{port}"
         started = time.monotonic()
         done = peerdisco(*new.options("--join", token), code=UNREACHABLE)
         assert time.monotonic() - started < JOIN_S
-    for port in ports:
-        assert f"{HOST}:{port}: no answer by TCP in 2 s" in done.stderr
+    assert f"{HOST}:{port}: no answer by TCP in 5 s" in done.stderr
 
 
 @contextlib.contextmanager
@@ -290,7 +287,7 @@ def test_a_node_with_a_wrong_secret_learns_nothing_and_is_not_seen(
     seeds = Seeds(tuple((HOST, node.peer_port) for node in three))
     (stranger.root / "identity" / "seeds").write_bytes(encode(seeds))
     stranger.start()
-    time.sleep(4)
+    time.sleep(2.5)
     members = connect_to(three[0]).members()
     assert ["node-1", "node-2", "node-3"] == sorted(member.name for member in members)
     told = stranger.log.read_text().rpartition("stopping")[2]
