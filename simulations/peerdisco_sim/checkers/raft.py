@@ -148,8 +148,9 @@ class RaftChecker:
     def _stands(self, life: _Life) -> None:
         core, name = life.core, life.group.name
         self.rules.stood(name, core.term)
-        self.rules.voted(name, core.me, core.term, core.me)
         if core.role.name is Role.LEADER and life.led != core.term:
+            # Its own vote counts from here on: until then a crash may have taken it back.
+            self.rules.voted(name, core.me, core.term, core.me)
             life.led = core.term
             self.rules.led(name, core.me, core.term, core.log.last, core.log.term)
 
