@@ -13,6 +13,7 @@ from peerdisco_election.group import Group, StateMachine
 from peerdisco_election.groups import Groups
 from peerdisco_election.messages import BadMessage, Configuration
 from peerdisco_election.ports import Datagrams, Links
+from peerdisco_election.sessions import Refusal, Session, Sessions, plain, register
 from peerdisco_election.status import Cause, CoreStatus, Election, GroupStatus, Role
 from peerdisco_election.storage import Store
 
@@ -27,6 +28,11 @@ __all__ = [
     "RaftError",
     "CorruptLog",
     "BadMessage",
+    "Sessions",
+    "Session",
+    "Refusal",
+    "register",
+    "plain",
     "RaftConfig",
     "Links",
     "Datagrams",

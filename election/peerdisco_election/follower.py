@@ -84,11 +84,8 @@ class Follower:
         self._suspected_at = now
         if not core.is_voter:
             return
-        if soon:
-            wait = self._turn_to_stand()
-        else:
-            # The heartbeats are missing for one timeout already; this is the spread on top.
-            wait = config.election_timeout * core.rng.random()
+        # Heartbeats that are missing are so for one timeout already: this is the spread on top.
+        wait = self._turn_to_stand() if soon else config.election_timeout * core.rng.random()
         self.deadline = min(self.deadline or now + wait, now + wait)
 
     def _turn_to_stand(self) -> float:
