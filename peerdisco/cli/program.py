@@ -37,7 +37,9 @@ def load(program: str, name: str | None, cluster: Cluster) -> Job:
         return classes[0](name, cluster)
     if classes:
         names = ", ".join(kind.__name__ for kind in classes)
-        raise BadJob(f"{path} has several Job classes ({names}); choose one as {path}:{names[0]}")
+        raise BadJob(
+            f"{path} has several Job classes ({names}); choose one as {path}:{classes[0].__name__}"
+        )
     return _from_functions(module, name, cluster)
 
 
