@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 from aiohttp import ClientError, WSMsgType, web
@@ -70,7 +70,7 @@ class _Server:
 
     async def call(self, request: web.Request) -> web.Response:
         handler = _find(self._handlers.calls, request)
-        return web.Response(body=await handler(request[SENDER], await request.read()))
+        return await _answer(request, handler(request[SENDER], await request.read()))
 
     async def fetch(self, request: web.Request) -> web.StreamResponse:
         handler = _find(self._handlers.fetches, request)
@@ -97,7 +97,7 @@ class _Server:
         if size > ARGUMENT_BYTES_MAX:
             raise web.HTTPRequestEntityTooLarge(ARGUMENT_BYTES_MAX, size)
         argument = await request.content.readexactly(size)
-        return web.Response(body=await handler(request[SENDER], argument, _pieces(request)))
+        return await _answer(request, handler(request[SENDER], argument, _pieces(request)))
 
     async def link(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(
@@ -118,6 +118,15 @@ class _Server:
         for request in self._links:
             if request.transport is not None:
                 request.transport.close()
+
+
+async def _answer(request: web.Request, answer: Awaitable[bytes]) -> web.Response:
+    """The handler's answer; 503 when a disk or a third node failed it, which is no bug of ours."""
+    try:
+        return web.Response(body=await answer)
+    except OSError as error:
+        logger.info("call_failed method=%s error=%r", request.path, error)
+        return web.Response(status=503)
 
 
 def _find(handlers: dict[str, H], request: web.Request) -> H:

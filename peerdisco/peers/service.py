@@ -185,6 +185,9 @@ def _base(address: Address, secure: bool) -> str:
 
 
 def _refuse_failure(response: aiohttp.ClientResponse) -> None:
+    if response.status >= 500:
+        # The handler had begun: nobody knows how far it came.
+        raise ConnectionResetError(f"{response.url.path}: the peer answered {response.status}")
     if response.status != 200:
         raise ConnectionError(f"{response.url.path}: the peer answered {response.status}")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import logging
 import socket
 from collections.abc import AsyncIterator
 from typing import Self
@@ -89,6 +91,21 @@ async def test_a_raising_handler_is_a_connection_error_for_the_caller() -> None:
             await pair.peers[0].call(IDS[1], "broken", b"", timeout=5)
         with pytest.raises(ConnectionError):
             await pair.peers[0].call(IDS[1], "no such method", b"", timeout=5)
+
+
+async def test_a_failing_disk_is_told_to_the_caller_and_nothing_is_logged_as_a_bug(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """After the handler began, nobody knows how far it came: that is a reset, not a refusal."""
+
+    async def broken(sender: str, body: bytes) -> bytes:
+        raise OSError(errno.EIO, "the disk failed")
+
+    async with Pair() as pair:
+        pair.peers[1].serve("broken", broken)
+        with pytest.raises(ConnectionResetError):
+            await pair.peers[0].call(IDS[1], "broken", b"", timeout=5)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 async def test_a_silent_handler_is_a_timeout_for_the_caller() -> None:
