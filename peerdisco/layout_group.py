@@ -171,7 +171,7 @@ class LayoutGroup:
         command = plan(layout, members, now, self._upkeep, handed_over=handed_over)
         if command is not None:
             await self._propose(group, command)
-        voters = choose_voters(group.voters, members, self._upkeep)
+        voters = choose_voters(group.voters, members, now, self._upkeep)
         if set(voters) != set(group.voters):
             await self._change_voters(group, voters)
         if tuple(sorted(group.voters)) != tuple(sorted(self._machine.layout.voters)):

@@ -125,16 +125,23 @@ def _lost(
 
 
 def choose_voters(
-    present: Sequence[str], members: Sequence[MemberView], config: UpkeepConfig
+    present: Sequence[str], members: Sequence[MemberView], now: float, config: UpkeepConfig
 ) -> tuple[str, ...]:
     """Who should vote in the layout's group: one below three living nodes, else three or five.
 
     Present voters that live are kept, so that the group changes only when it must; then come
     nodes in zones that have no voter yet, then the longest alive. When nobody lives, the present
-    voters stay.
+    voters stay. The group does not shrink for a voter that was silent for less than
+    `dead_after_s`: it may only be restarting, and if it were left out, the disk of the voter that
+    remains would be all that the cluster knows of its layout.
     """
     living = {member.node.id: member for member in members if member.alive}
     size = _voters_wanted(len(living), config.voters)
+    if size < len(present) and any(
+        member.node.id in present and not member.alive and now - member.since < config.dead_after_s
+        for member in members
+    ):
+        return tuple(present)
     chosen = [node for node in present if node in living][:size]
     rest = sorted((m for m in living.values() if m.node.id not in chosen), key=_seniority)
     while len(chosen) < size:

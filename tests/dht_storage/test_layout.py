@@ -148,12 +148,20 @@ def test_voters_are_kept_while_they_live_and_replaced_by_other_zones_then_by_age
         member("c", 3.0, zone="y"),
         member("d", 4.0, zone="z"),
     ]
-    assert choose_voters((), members[:1], CONFIG) == ("a",)
-    assert choose_voters(("b",), members[:2], CONFIG) == ("b",)
-    assert choose_voters(("b",), members, CONFIG) == ("b", "c", "d")
+    assert choose_voters((), members[:1], 10.0, CONFIG) == ("a",)
+    assert choose_voters(("b",), members[:2], 10.0, CONFIG) == ("b",)
+    assert choose_voters(("b",), members, 10.0, CONFIG) == ("b", "c", "d")
     dead = [*members[:2], member("c", 9.0, alive=False, zone="y"), members[3]]
-    assert choose_voters(("b", "c", "d"), dead, CONFIG) == ("a", "b", "d")
-    assert choose_voters(("a", "b"), [], CONFIG) == ("a", "b")
+    assert choose_voters(("b", "c", "d"), dead, 10.0, CONFIG) == ("a", "b", "d")
+    assert choose_voters(("a", "b"), [], 10.0, CONFIG) == ("a", "b")
     five = UpkeepConfig(voters=5)
-    assert len(choose_voters((), members, five)) == 3
-    assert len(choose_voters((), [*members, member("e", 0.0)], five)) == 5
+    assert len(choose_voters((), members, 10.0, five)) == 3
+    assert len(choose_voters((), [*members, member("e", 0.0)], 10.0, five)) == 5
+
+
+def test_the_group_does_not_shrink_for_a_voter_that_may_only_be_restarting() -> None:
+    members = [member("a", 1.0), member("b", 100.0, alive=False), member("c", 3.0)]
+    assert choose_voters(("a", "b", "c"), members, 101.0, CONFIG) == ("a", "b", "c")
+    assert choose_voters(("a", "b", "c"), members, 699.0, CONFIG) == ("a", "b", "c")
+    assert choose_voters(("a", "b", "c"), members, 700.0, CONFIG) == ("a",)
+    assert choose_voters(("a", "b", "c"), [members[0], members[2]], 101.0, CONFIG) == ("a",)
