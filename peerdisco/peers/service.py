@@ -162,16 +162,18 @@ class Peers:
     async def _link(self, peer: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
         assert self._session is not None, "used outside `listening`"
         base, name = self._target(peer)
-        async with self._session.ws_connect(
-            f"{base}/link",
-            ssl=self._context or False,
-            server_hostname=name,
-            headers=self._security.request_headers(),
-            heartbeat=LINK_HEARTBEAT_S,
-            max_msg_size=BODY_BYTES_MAX,
-            compress=0,
-        ) as socket:
-            yield socket
+        async with asyncio.timeout(CONNECT_TIMEOUT_S) as until_made:
+            async with self._session.ws_connect(
+                f"{base}/link",
+                ssl=self._context or False,
+                server_hostname=name,
+                headers=self._security.request_headers(),
+                heartbeat=LINK_HEARTBEAT_S,
+                max_msg_size=BODY_BYTES_MAX,
+                compress=0,
+            ) as socket:
+                until_made.reschedule(None)  # a link lasts as long as it works
+                yield socket
 
     def _target(self, peer: str) -> tuple[str, str]:
         address = self._address_of(peer)

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from peerdisco.host.tls import MutualTls
 from peerdisco.peers import Peers
+from peerdisco.peers.links import CONNECT_TIMEOUT_S
 from peerdisco.security.secrets import node_id_of_private
 
 SECRET = bytes(range(32))
@@ -193,3 +194,14 @@ async def test_a_caller_without_a_certificate_reaches_nothing() -> None:
         url = f"https://127.0.0.1:{pair.ports[1]}/call/echo"
         async with aiohttp.ClientSession() as session, session.post(url, ssl=False) as response:
             assert 401 == response.status
+
+
+async def test_a_link_to_a_peer_that_accepts_and_says_nothing_is_given_up_in_time() -> None:
+    """A partition may swallow what follows: who waits for it is deaf when it heals."""
+    async with Pair() as pair:
+        with socket.create_server(("127.0.0.1", 0)) as mute:
+            pair.ports[1] = mute.getsockname()[1]
+            async with asyncio.timeout(CONNECT_TIMEOUT_S + 2):
+                with pytest.raises(TimeoutError):
+                    async with pair.peers[0]._link(IDS[1]):
+                        pass
