@@ -8,13 +8,13 @@ How a secret is obtained stands in `joining.py`; how members find each other, in
 
 from __future__ import annotations
 
+from peerdisco.addresses import Address
 from peerdisco.errors import ConfigurationError, JoinRefused
 from peerdisco.identity import load_secret, save_secret
 from peerdisco.machine import Machine, Store
 from peerdisco.membership import ROSTER_PATH, SEEDS_PATH, Seeds
 from peerdisco.messages import BadMessage, Message, decode, encode
 from peerdisco.security.secrets import ClusterSecret
-from peerdisco.security.tokens import Address
 
 INTENT_PATH = "identity/adopting"
 STORES = ("log", "index")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
-from peerdisco.security.tokens import DEFAULT_HTTP_PORT, DEFAULT_PEER_PORT, Address
+from peerdisco.addresses import Address
+from peerdisco.security.tokens import DEFAULT_HTTP_PORT, DEFAULT_PEER_PORT
 
 LOOPBACK = "127.0.0.1"
 
@@ -34,7 +35,6 @@ class NodeConfig:
         zone: What fails together with this node; its own id when empty.
         capacity: Share of the data relative to other nodes.
         seeds: Addresses of nodes to find the cluster through.
-        replicas: Copies of each blob and tag (all nodes when there are fewer).
         local: Timings for a cluster on one machine instead of a network.
         task_memory_bytes: What one task may hold before it spills to disk.
         udp: Which library serves the UDP port.
@@ -52,7 +52,6 @@ class NodeConfig:
     zone: str = ""
     capacity: int = 1
     seeds: tuple[Address, ...] = field(default=())
-    replicas: int = 3
     local: bool = False
     task_memory_bytes: int = 256 * 1024 * 1024
     udp: UdpLibrary = UdpLibrary.AIOUDP
@@ -63,8 +62,3 @@ class NodeConfig:
         if self.listen_host:
             return self.listen_host
         return "::" if ":" in self.advertise[0] else "0.0.0.0"  # noqa: S104 - sealed, see README
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the host."""
-    return host in ("localhost", "::1") or host.startswith("127.")

@@ -21,8 +21,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from peerdisco.addresses import Address, is_loopback
 from peerdisco.adoption import adopt, finish_adoption
-from peerdisco.config import LOOPBACK, NodeConfig, UdpLibrary, is_loopback
+from peerdisco.config import LOOPBACK, NodeConfig, UdpLibrary
 from peerdisco.errors import ConfigurationError, PeerdiscoError
 from peerdisco.host.machine import host_machine
 from peerdisco.identity import KEY_BYTES, load_secret
@@ -36,7 +37,6 @@ from peerdisco.security.tokens import (
     DEFAULT_HTTP_PORT,
     DEFAULT_PEER_PORT,
     JOIN_PREFIX,
-    Address,
     BadToken,
     Token,
     parse_address,

@@ -19,19 +19,12 @@ import aiohttp
 from aiohttp import web
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from peerdisco.addresses import Address, format_address
 from peerdisco.errors import JoinFailed, JoinRefused
 from peerdisco.messages import BadMessage, Message, decode, encode
 from peerdisco.security.certificates import ANY_NODE, authority_certificate, fingerprint
 from peerdisco.security.secrets import ClusterSecret
-from peerdisco.security.tokens import (
-    JOIN_PREFIX,
-    Address,
-    BadToken,
-    Token,
-    check_grant,
-    format_address,
-    make_grant,
-)
+from peerdisco.security.tokens import JOIN_PREFIX, BadToken, Token, check_grant, make_grant
 
 JOIN_PURPOSE = "join"
 JOIN_TIMEOUT_S = 15.0

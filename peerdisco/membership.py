@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from peerdisco.addresses import Address, format_address
 from peerdisco.errors import JoinFailed
 from peerdisco.joining import JOIN_TIMEOUT_S
 from peerdisco.machine import Disk
 from peerdisco.messages import BadMessage, Message, decode, encode
 from peerdisco.reachability import Reachability
-from peerdisco.security.tokens import Address, format_address
 from peerdisco_gossip import BadMessage as BadGossip
 from peerdisco_gossip import Membership
 

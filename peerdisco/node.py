@@ -15,7 +15,8 @@ from collections.abc import AsyncIterator, Callable
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from peerdisco import __version__
-from peerdisco.config import NodeConfig, UdpLibrary, is_loopback
+from peerdisco.addresses import Address, format_address, is_loopback
+from peerdisco.config import NodeConfig, UdpLibrary
 from peerdisco.coordination import Coordination, CoordinationConfig, Failures, Ports
 from peerdisco.errors import PeerdiscoError, StoreFailed
 from peerdisco.execution import ExecutionConfig, Runner
@@ -31,15 +32,7 @@ from peerdisco.messages import encode
 from peerdisco.peers import Peers
 from peerdisco.reachability import Reachability
 from peerdisco.security.certificates import authority_certificate, fingerprint
-from peerdisco.security.tokens import (
-    CLIENT_PREFIX,
-    Address,
-    BadToken,
-    Token,
-    check_grant,
-    format_address,
-    make_grant,
-)
+from peerdisco.security.tokens import CLIENT_PREFIX, BadToken, Token, check_grant, make_grant
 from peerdisco.views import ClusterViews, FileViews, JobViews
 from peerdisco_dht import Storage, StorageConfig, StorageError, StorageNode, UpkeepConfig
 from peerdisco_election import Groups, RaftConfig, RaftError

@@ -12,7 +12,7 @@ import ipaddress
 from collections.abc import Callable
 from typing import Protocol
 
-from peerdisco.security.tokens import Address
+from peerdisco.addresses import Address
 
 CHANNEL = 3
 ASK, ANSWER = b"?", b"!"

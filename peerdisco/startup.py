@@ -18,15 +18,10 @@ from pathlib import Path
 
 from aiohttp.http_exceptions import HttpProcessingError
 
-from peerdisco.config import LOOPBACK, is_loopback
+from peerdisco.addresses import Address, format_address, is_loopback
+from peerdisco.config import LOOPBACK
 from peerdisco.errors import ConfigurationError
-from peerdisco.security.tokens import (
-    DEFAULT_HTTP_PORT,
-    DEFAULT_PEER_PORT,
-    Address,
-    format_address,
-    parse_address,
-)
+from peerdisco.security.tokens import DEFAULT_HTTP_PORT, DEFAULT_PEER_PORT, parse_address
 
 FORMAT_FILE = "format"
 FORMAT = 1

@@ -12,8 +12,8 @@ import ssl
 from collections.abc import Callable, Mapping
 from typing import BinaryIO
 
+from peerdisco.addresses import Address, format_address
 from peerdisco.client.errors import WrongCluster
-from peerdisco.client.target import Address, show_address
 
 CONNECT_TIMEOUT_S = 3.0
 SEND_BLOCK_BYTES = 1 << 20
@@ -95,7 +95,7 @@ def pinned_context(address: Address, fingerprint: str) -> ssl.SSLContext:
         found = ""
     if found != fingerprint:
         raise WrongCluster(
-            f"{show_address(address)} does not belong to the cluster of the client string. "
+            f"{format_address(address)} does not belong to the cluster of the client string. "
             "Make a new one there with `peerdisco token create`, if you trust it."
         )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

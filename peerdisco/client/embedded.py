@@ -9,7 +9,7 @@ from __future__ import annotations
 import atexit
 import sys
 
-from peerdisco.client.target import Address, show_address
+from peerdisco.addresses import Address, format_address
 from peerdisco.platforms import require_node_platform
 
 
@@ -23,6 +23,6 @@ def start() -> Address:
     atexit.register(node.close)
     sys.stderr.write(
         "peerdisco: no cluster named in PEERDISCO and none on this machine; started an embedded "
-        f"node, http://{show_address(node.http_address)}, that ends with this program\n"
+        f"node, http://{format_address(node.http_address)}, that ends with this program\n"
     )
     return node.http_address

@@ -13,10 +13,11 @@ from functools import lru_cache
 
 import msgspec
 
+from peerdisco.addresses import Address
 from peerdisco.client.cluster import Cluster
 from peerdisco.client.connection import NETWORK_ERRORS
 from peerdisco.client.session import Session
-from peerdisco.client.target import LOCAL, Address, Target, parse_target
+from peerdisco.client.target import LOCAL, Target, parse_target
 
 VARIABLE = "PEERDISCO"
 PROBE_TIMEOUT_S = 0.5

@@ -21,9 +21,10 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from peerdisco.addresses import Address, format_address, is_loopback
 from peerdisco.client.connection import NETWORK_ERRORS, Body, Connection, pinned_context
 from peerdisco.client.errors import NoCluster, NotFound, Refused, Unavailable, WrongCluster
-from peerdisco.client.target import Address, Target, is_loopback, parse_http, show_address
+from peerdisco.client.target import Target, parse_http
 from peerdisco_webui.messages import MemberList, MemberState, Problem
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ class Session:
                     continue
                 except NETWORK_ERRORS as error:
                     reason = str(error) or type(error).__name__
-                    failures.append(f"{show_address(address)}: {reason}")
+                    failures.append(f"{format_address(address)}: {reason}")
                     continue
                 if response.status < 400:
                     self._succeeded(address)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from peerdisco.addresses import Address
 from peerdisco.errors import PeerdiscoError
 
 DEFAULT_PORT = 8989
 LOCAL = ("127.0.0.1", DEFAULT_PORT)
-
-Address = tuple[str, int]
 
 
 class BadPeer(PeerdiscoError):
@@ -35,11 +34,6 @@ class Target:
     addresses: tuple[Address, ...]
     fingerprint: str = ""
     token: str = ""
-
-    @property
-    def loopback(self) -> bool:
-        """Whether only this machine is meant."""
-        return all(is_loopback(host) for host, _ in self.addresses)
 
 
 def parse_target(text: str) -> Target:
@@ -85,20 +79,9 @@ def _no() -> tuple[Address, ...]:
     raise BadPeer("no address given; use host:port")
 
 
-def show_address(address: Address) -> str:
-    """(host, port) as `host:port`."""
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def parse_http(text: str) -> Address | None:
     """The address in a member's `http`, or None."""
     try:
         return _parse_address(text) if text else None
     except BadPeer:
         return None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether the host is this machine."""
-    return host in ("localhost", "::1") or host.startswith("127.")

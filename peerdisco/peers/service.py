@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import aiohttp
 from aiohttp import web
 
+from peerdisco.addresses import Address, format_address
 from peerdisco.machine import TransportSecurity
 from peerdisco.peers.handlers import CallHandler, FetchHandler, Handlers, PushHandler
 from peerdisco.peers.links import CONNECT_TIMEOUT_S, Links
 from peerdisco.peers.server import BODY_BYTES_MAX, LINK_HEARTBEAT_S, PIECE_BYTES, OnFrame, peer_app
 from peerdisco.security.certificates import ANY_NODE, host_name
-from peerdisco.security.tokens import Address, format_address
 
 logger = logging.getLogger(__name__)
 

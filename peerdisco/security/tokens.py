@@ -14,6 +14,7 @@ import hmac
 import re
 from dataclasses import dataclass
 
+from peerdisco.addresses import Address, format_address
 from peerdisco.security.secrets import ClusterSecret
 
 JOIN_PREFIX = "pd1"
@@ -24,8 +25,6 @@ ADDRESSES_MAX = 8
 _NONCE_BYTES = 8
 _MAC_BYTES = 16
 _TOKEN = re.compile(r"(pdc?1)\.([a-z2-7]{24})\.([A-Za-z0-9_-]+)@(.+)")
-
-Address = tuple[str, int]
 
 
 class BadToken(ValueError):
@@ -104,12 +103,6 @@ def parse_address(text: str, default_port: int) -> Address:
     if match is None or not 0 < port < 65536:
         raise BadToken(f"not an address of the form host:port or [v6]:port: {text!r}")
     return match[1] or match[2], port
-
-
-def format_address(address: Address) -> str:
-    """(host, port) as `host:port`, with brackets around an IPv6 host."""
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _sign(secret: ClusterSecret, purpose: str, body: bytes) -> bytes:

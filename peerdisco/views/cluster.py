@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from peerdisco import __version__
+from peerdisco.addresses import format_address
 from peerdisco.config import NodeConfig
 from peerdisco.facts import FACTS_KEY, LOAD_KEY, facts_of, load_of
 from peerdisco.identity import Identity
-from peerdisco.security.tokens import format_address
 from peerdisco_dht import Layout
 from peerdisco_gossip import Member
 from peerdisco_webui.messages import ClusterFacts, MemberState, MemberView

@@ -13,8 +13,8 @@ import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
+from peerdisco.addresses import Address
 from peerdisco.node import Node
-from peerdisco.security.tokens import Address
 from peerdisco_sim.client import Client
 from peerdisco_sim.cluster import Cluster
 from peerdisco_sim.daemon import PEER_PORT, Ready, daemon

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
+from peerdisco.addresses import Address
 from peerdisco.config import NodeConfig
 from peerdisco.errors import PeerdiscoError
 from peerdisco.identity import load_secret, save_secret
 from peerdisco.node import Node, run_node
 from peerdisco.security.secrets import ClusterSecret
-from peerdisco.security.tokens import Address
 from peerdisco.worker.service import Service
 from peerdisco_sim.knobs import knobs_of
 from peerdisco_sim.machine import disk_of, sim_machine

@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from peerdisco.addresses import Address
 from peerdisco.errors import JoinFailed, JoinRefused
 from peerdisco.host.tls import MutualTls
 from peerdisco.joining import is_for, join_routes, join_token, redeem_token
 from peerdisco.peers import Peers
 from peerdisco.security.secrets import ClusterSecret, node_id_of_private
-from peerdisco.security.tokens import Address, parse_token
+from peerdisco.security.tokens import parse_token
 
 SECRET = ClusterSecret(bytes(range(32)))
 KEY = bytes(32)

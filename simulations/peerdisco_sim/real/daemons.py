@@ -22,17 +22,13 @@ from typing import TypeVar
 
 import msgspec
 
+from peerdisco.addresses import Address, format_address
 from peerdisco.client.connection import NETWORK_ERRORS, Connection
 from peerdisco.demo.nodes import free_ports
 from peerdisco.host.machine import host_machine
 from peerdisco.identity import save_secret
 from peerdisco.security.secrets import ClusterSecret
-from peerdisco.security.tokens import (
-    DEFAULT_HTTP_PORT,
-    DEFAULT_PEER_PORT,
-    Address,
-    format_address,
-)
+from peerdisco.security.tokens import DEFAULT_HTTP_PORT, DEFAULT_PEER_PORT
 from peerdisco.startup import claimed
 from peerdisco_sim.real.namespaces import Wire
 from peerdisco_sim.real.power import PowerDisk

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from peerdisco.client.target import BadPeer, Target, parse_http, parse_target, show_address
+from peerdisco.addresses import format_address
+from peerdisco.client.target import BadPeer, Target, parse_http, parse_target
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,6 @@ def test_addresses_are_shown_as_they_are_typed() -> None:
     for text in ("a:1", "[::1]:2"):
         address = parse_http(text)
         assert address is not None
-        assert show_address(address) == text
+        assert format_address(address) == text
     assert parse_http("") is None
     assert parse_http("nonsense:x") is None

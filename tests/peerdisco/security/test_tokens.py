@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from peerdisco.addresses import format_address
 from peerdisco.joining import join_token
 from peerdisco.security.secrets import ClusterSecret
-from peerdisco.security.tokens import (
-    BadToken,
-    check_grant,
-    format_address,
-    make_grant,
-    parse_address,
-    parse_token,
-)
+from peerdisco.security.tokens import BadToken, check_grant, make_grant, parse_address, parse_token
 
 SECRET = ClusterSecret(bytes(range(32)))
 NONCE = bytes(8)
