@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from peerdisco.machine import Space
+from peerdisco.room import check_room
 
 T = TypeVar("T")
 
@@ -94,7 +95,7 @@ class HostWriter:
 
     async def write(self, chunks: Sequence[bytes]) -> None:
         """See Writer."""
-        await self._disk._call(_write_all, self._open(), chunks)  # noqa: SLF001 - its own part
+        await self._disk._call(_write_bulk, self._open(), chunks)  # noqa: SLF001 - its own part
 
     async def sync(self) -> None:
         """See Writer."""
@@ -131,6 +132,11 @@ def _write_durably(path: Path, data: bytes) -> None:
 def _create(path: Path) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+
+
+def _write_bulk(descriptor: int, chunks: Sequence[bytes]) -> None:
+    check_room(descriptor, sum(map(len, chunks)))
+    _write_all(descriptor, chunks)
 
 
 def _write_all(descriptor: int, chunks: Sequence[bytes]) -> None:

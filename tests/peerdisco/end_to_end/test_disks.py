@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from peerdisco import DDFS, PeerdiscoError
+from peerdisco import DDFS, Job, PeerdiscoError
 from peerdisco.client import Cluster
 from peerdisco.client.session import Session
 from peerdisco.client.target import parse_target
@@ -27,6 +27,13 @@ pytestmark = pytest.mark.slow
 
 Connect = Callable[[DaemonProcess], Cluster]
 SIZE_MB = 24
+
+
+def greedy(line: str, params: object) -> Iterator[tuple[int, bytes]]:
+    import random
+
+    for number in range(2 * SIZE_MB):
+        yield number, random.randbytes(1 << 20)
 
 
 @pytest.fixture
@@ -53,7 +60,12 @@ def small_disk(nodes: Nodes) -> Iterator[Path]:
 
 
 def test_a_full_disk_costs_nothing_that_was_acknowledged(
-    small_disk: Path, nodes: Nodes, connect_to: Connect, peerdisco: CommandLine, tmp_path: Path
+    small_disk: Path,
+    nodes: Nodes,
+    connect_to: Connect,
+    until: Callable[..., None],
+    peerdisco: CommandLine,
+    tmp_path: Path,
 ) -> None:
     """First a file that is too big, then a disk without any room left, then a start on it."""
     node = nodes("full")
@@ -69,6 +81,14 @@ def test_a_full_disk_costs_nothing_that_was_acknowledged(
     assert time.monotonic() - started < 15
     assert ["kept"] == peerdisco.json("ddfs", "ls", peer=node.http)
     DDFS(connect_to(node)).tag("still", ["raw://works"])
+
+    job = Job("greedy", connect_to(node)).run(input=["raw://x"], map=greedy)
+    until(
+        lambda: any("No space left on device" in text for _, (_, _, text) in job.events()),
+        "the job says what it lacks, and is tried again",
+    )
+    job.kill()
+    DDFS(connect_to(node)).tag("still", ["raw://well"])
 
     with contextlib.suppress(OSError), (small_disk / "filler").open("wb", buffering=0) as filler:
         while True:
@@ -88,7 +108,7 @@ def test_a_full_disk_costs_nothing_that_was_acknowledged(
     (small_disk / "filler").unlink()
     node.start()
     node.wait_ready()
-    assert [["raw://works"]] == DDFS(connect_to(node)).urls("still")
+    assert [["raw://well"], ["raw://works"]] == DDFS(connect_to(node)).urls("still")
     assert [kept] == [file.read() for file in DDFS(connect_to(node)).pull("kept")]
 
 
