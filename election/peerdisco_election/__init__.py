@@ -11,8 +11,10 @@ from peerdisco_election.effects import LeaderChanged
 from peerdisco_election.errors import CorruptLog, Dropped, NotLeader, RaftError, Unknown
 from peerdisco_election.group import Group, StateMachine
 from peerdisco_election.groups import Groups
-from peerdisco_election.messages import BadMessage, Configuration
+from peerdisco_election.messages import BadMessage, Configuration, Recovery
 from peerdisco_election.ports import Datagrams, Links
+from peerdisco_election.recovery import describe as describe_recovery
+from peerdisco_election.recovery import plan as plan_recovery
 from peerdisco_election.sessions import Refusal, Session, Sessions, plain, register
 from peerdisco_election.status import Cause, CoreStatus, Election, GroupStatus, Role
 from peerdisco_election.storage import Store
@@ -41,6 +43,9 @@ __all__ = [
     "CoreStatus",
     "Election",
     "Cause",
+    "Recovery",
+    "plan_recovery",
+    "describe_recovery",
     "Role",
     "Configuration",
     "Core",

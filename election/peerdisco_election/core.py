@@ -124,12 +124,12 @@ class Core:
         self.commit_to(self._recovered_commit, now)
         if isinstance(self.role, Follower):
             self.role.rest(now)
-        return self._finish(now)
+        return self.finish(now)
 
     def tick(self, now: float) -> list[Effect]:
         """Time has passed. Harmless when nothing is due."""
         self.role.tick(now)
-        return self._finish(now)
+        return self.finish(now)
 
     def step(self, sender: str, message: GroupMessage, now: float) -> list[Effect]:
         """A message came from a peer: terms first (section 5.1), then the role's part."""
@@ -140,12 +140,12 @@ class Core:
                 self._answer_vote_request(sender, message, now)
             else:
                 self.role.step(sender, message, now)
-        return self._finish(now)
+        return self.finish(now)
 
     def campaign(self, now: float, cause: Cause = Cause.ASKED) -> list[Effect]:
         """Stand for election now. Ignored by a leader and by who has no vote."""
         self.stand(cause, now)
-        return self._finish(now)
+        return self.finish(now)
 
     def propose(self, commands: Sequence[bytes], now: float) -> list[Effect]:
         """Append commands to the log. Raises NotLeader or Dropped, leaving all unchanged.
@@ -153,7 +153,7 @@ class Core:
         The `Proposed` effect says how many of them fitted into the uncommitted backlog.
         """
         self.as_leader().propose(commands, now)
-        return self._finish(now)
+        return self.finish(now)
 
     def change(
         self, voters: Sequence[str], now: float, learners: Sequence[str] = ()
@@ -163,12 +163,12 @@ class Core:
         Raises NotLeader, or Dropped while another change is under way.
         """
         self.as_leader().change(voters, learners, now)
-        return self._finish(now)
+        return self.finish(now)
 
     def transfer(self, to: str, now: float) -> list[Effect]:
         """Hand the leadership to a voter (dissertation, 3.10). Raises NotLeader or Dropped."""
         self.as_leader().transfer(to, now)
-        return self._finish(now)
+        return self.finish(now)
 
     def read_index(self, token: int, now: float) -> list[Effect]:
         """Confirm the leadership by a quorum round (section 8), ending in ReadReady or ReadFailed.
@@ -176,7 +176,7 @@ class Core:
         Tokens must grow. Raises NotLeader.
         """
         self.as_leader().read(token, now)
-        return self._finish(now)
+        return self.finish(now)
 
     def persisted(self, number: int, now: float) -> list[Effect]:
         """The `Persist` of this number, and all before it, are durable. Stale ones are ignored."""
@@ -186,13 +186,10 @@ class Core:
                 written = self._writing.popleft()
                 self.log.stable = max(self.log.stable, written.last)
             self.role.persisted(number, now)
-        return self._finish(now)
+        return self.finish(now)
 
     def writing(self, now: float) -> None:
-        """All persists so far begin to be written now: till then they waited for those of others.
-
-        From here on the disk owes an answer; see `writing_since`.
-        """
+        """All persists so far begin to be written now: from here on the disk owes an answer."""
         for writing in self._writing:
             writing.since = max(writing.since, now)
 
@@ -209,37 +206,37 @@ class Core:
         """
         if isinstance(self.role, Follower):
             self.role.suspect(now, cause, soon=soon)
-        return self._finish(now)
+        return self.finish(now)
 
     def trust(self, now: float) -> list[Effect]:
         """The leader was heard after all: withdraw the doubt."""
         if isinstance(self.role, Follower) and self.leader is not None:
             self.role.relieve(now)
-        return self._finish(now)
+        return self.finish(now)
 
     def forget_leader(self, now: float) -> list[Effect]:
         """As if no leader of this term were known: votes are free again."""
         if isinstance(self.role, Follower) and self.leader is not None:
             self.become_follower(self.term, None, now)
-        return self._finish(now)
+        return self.finish(now)
 
     def unreachable(self, peer: str, now: float) -> list[Effect]:
         """Messages to the peer were lost: send carefully until it answers."""
         if isinstance(self.role, Leader):
             self.role.unreachable(peer)
-        return self._finish(now)
+        return self.finish(now)
 
     def silent(self, peer: str, now: float) -> list[Effect]:
         """The peer was not heard for an election timeout; without a quorum a leader steps down."""
         if isinstance(self.role, Leader):
             self.role.silent(peer, now)
-        return self._finish(now)
+        return self.finish(now)
 
     def audible(self, peer: str, now: float) -> list[Effect]:
         """The peer is heard again: take up sending where it stopped."""
         if isinstance(self.role, Leader):
             self.role.audible(peer, now)
-        return self._finish(now)
+        return self.finish(now)
 
     def compact(self, data: bytes, now: float) -> list[Effect]:
         """Fold the log away into a snapshot of the state machine, all Apply effects performed."""
@@ -251,7 +248,7 @@ class Core:
         cut = index - self.config.trailing_entries
         if cut >= self.log.first:
             self.log.compact(cut)
-        return self._finish(now)
+        return self.finish(now)
 
     def status(self) -> CoreStatus:
         """What an operator wants to know."""
@@ -386,7 +383,7 @@ class Core:
             self._effects.append(Apply(entries))
             for entry in entries:
                 if entry.kind is EntryKind.CONFIGURATION:
-                    self._adopt(configuration_of(entry), now)
+                    self.adopt(configuration_of(entry), now)
 
     @property
     def known_commit(self) -> tuple[int, int]:
@@ -415,7 +412,7 @@ class Core:
         for writing in self._writing:
             writing.last = 0
         self.snapshot = self._fresh_snapshot = snapshot
-        self._adopt(snapshot.configuration, now)
+        self.adopt(snapshot.configuration, now)
         self._effects.append(Restore(snapshot))
 
     # The core's own parts.
@@ -463,7 +460,8 @@ class Core:
         if granted and isinstance(self.role, Follower):
             self.role.voted(now, pre=request.pre)
 
-    def _adopt(self, configuration: Configuration, now: float) -> None:
+    def adopt(self, configuration: Configuration, now: float) -> None:
+        """These are the members from now on."""
         self.configuration = configuration
         self.role.reconfigured(now)
 
@@ -471,7 +469,7 @@ class Core:
         if isinstance(self.role, Leader):
             self.role.close()
 
-    def _finish(self, now: float) -> list[Effect]:
+    def finish(self, now: float) -> list[Effect]:
         """Close an input: announce, persist what is new, release what had to wait for that."""
         self.role.settle(now)
         if (self.leader, self.term) != self._announced and (

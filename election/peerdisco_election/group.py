@@ -28,7 +28,16 @@ from peerdisco_election.effects import (
     Send,
 )
 from peerdisco_election.errors import Dropped, NotLeader, RaftError, Unknown
-from peerdisco_election.messages import Entry, EntryKind, GroupMessage, Snapshot
+from peerdisco_election.membership import configuration
+from peerdisco_election.messages import (
+    Configuration,
+    Entry,
+    EntryKind,
+    GroupMessage,
+    Recovery,
+    Snapshot,
+)
+from peerdisco_election.recovery import force, plan, resign
 from peerdisco_election.status import Cause, GroupStatus
 
 
@@ -57,7 +66,7 @@ class Hub(Protocol):
     def persist(self, group: Group, number: int, writes: Sequence[storage.Write]) -> None:
         """Commit these with the next batch, then call `group.persisted(number)`."""
 
-    def post(self, to: str, group: str, message: GroupMessage) -> None:
+    def post(self, group: Group, to: str, message: GroupMessage) -> None:
         """Send with the frame that closes this turn."""
 
     def rearm(self, group: Group) -> None:
@@ -76,15 +85,20 @@ class _Proposal:
 class Group:
     """A member of one Raft group. Made by `Groups.create` and `Groups.open` only."""
 
-    def __init__(self, hub: Hub, name: str, core: Core, machine: StateMachine) -> None:
+    def __init__(
+        self, hub: Hub, name: str, core: Core, machine: StateMachine, era: int = 0
+    ) -> None:
         self.name = name
         self.core = core
+        self.era = era
+        self.superseded = False
         self.formed: asyncio.Future[None] | None = None
         self.closed = ""
         self._hub = hub
         self._machine = machine
         self._applied = 0
         self._durable = 0
+        self._era_is_news = False
         self._held: deque[Send] = deque()
         self._queued: list[_Proposal] = []
         self._offered: list[asyncio.Future[object]] = []
@@ -207,6 +221,8 @@ class Group:
             applied=self._applied,
             waiting=len(self._open) + len(self._queued),
             removed=bool(members) and core.me not in members | {*core.configuration.learners},
+            era=self.era,
+            superseded=self.superseded,
         )
 
     # What Groups calls.
@@ -222,6 +238,31 @@ class Group:
     def tick(self, now: float) -> None:
         """The deadline has passed."""
         self._perform(self.core.tick(now))
+
+    def admits(self, era: int) -> bool:
+        """Whether a message of that era is for this member (see `recovery.py`).
+
+        A member without a past joins any era; any other one that hears of a later era resigns.
+        """
+        if era > self.era:
+            core = self.core
+            if core.log.last == 0 and not core.configuration.voters:
+                self.era, self._era_is_news = era, True
+            elif not self.superseded:
+                self.superseded = True
+                self._perform(resign(core, self._hub.now()))
+                self._hub.leadership_changed(self)
+        return era == self.era and not self.superseded
+
+    def recover(self) -> Recovery:
+        """Be the whole group by force. Raises Dropped when that would be wrong."""
+        self._require_open()
+        recovery = plan(self.core, self.era)
+        self.era = recovery.era
+        writes = storage.describe(self.name, configuration([self.core.me]), self.era)
+        self._hub.persist(self, self._durable, writes + storage.note(self.name, recovery))
+        self._perform(force(self.core, self._hub.now()))
+        return recovery
 
     def step(self, sender: str, message: GroupMessage, now: float) -> None:
         """A message came."""
@@ -268,7 +309,7 @@ class Group:
         self._durable = number
         while self._held and self._held[0].after <= number:
             send = self._held.popleft()
-            self._hub.post(send.to, self.name, send.message)
+            self._hub.post(self, send.to, send.message)
         self._perform(self.core.persisted(number, now))
 
     def flush(self, now: float) -> int:
@@ -313,12 +354,12 @@ class Group:
         for effect in effects:
             match effect:
                 case Persist():
-                    self._hub.persist(self, effect.number, storage.rows(self.name, effect))
+                    self._persist(effect)
                 case Send():
                     if effect.after > self._durable:
                         self._held.append(effect)
                     else:
-                        self._hub.post(effect.to, self.name, effect.message)
+                        self._hub.post(self, effect.to, effect.message)
                 case Apply():
                     for entry in effect.entries:
                         self._apply(entry)
@@ -337,6 +378,13 @@ class Group:
         if self._applied - self.core.snapshot_index >= self.core.config.snapshot_entries:
             self._perform(self.core.compact(self._machine.snapshot(), self._hub.now()))
         self._hub.rearm(self)
+
+    def _persist(self, effect: Persist) -> None:
+        writes = storage.rows(self.name, effect)
+        if self._era_is_news:
+            self._era_is_news = False
+            writes += storage.describe(self.name, Configuration(()), self.era)
+        self._hub.persist(self, effect.number, writes)
 
     def _take(self, proposed: Proposed) -> None:
         if self._changes:

@@ -12,8 +12,6 @@ Start reading at `Groups._turn`. What one group does with effects is in `group.p
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
 import logging
 import random
 import zlib
@@ -35,16 +33,20 @@ from peerdisco_election.messages import (
     Frame,
     GroupMessage,
     Heartbeat,
+    HeartbeatReply,
     Leading,
     PairMessage,
     Pulse,
+    Recovery,
     decode,
     encode,
 )
 from peerdisco_election.outbox import Outbox
 from peerdisco_election.pairs import Pairs, View
 from peerdisco_election.ports import CHANNEL, Address, Counters, Datagrams, Links
+from peerdisco_election.recovery import describe
 from peerdisco_election.status import Cause
+from peerdisco_election.timers import Timers
 from peerdisco_election.writer import Writer
 
 logger = logging.getLogger(__name__)
@@ -102,9 +104,7 @@ class Groups:
         self._inbox: deque[tuple[str, bytes]] = deque()
         self._woken: dict[Group, None] = {}
         self._completed: list[tuple[Group, int]] = []
-        self._timers: list[tuple[float, int, Group]] = []
-        self._armed: dict[Group, float] = {}
-        self._tick_numbers = itertools.count()
+        self._timers: Timers[Group] = Timers()
         self._timer: asyncio.TimerHandle | None = None
         self._wake_up = asyncio.Event()
         self._timer_at = float("inf")
@@ -142,6 +142,9 @@ class Groups:
         if self._ended:
             raise Dropped(self._ended)
         group = self._groups.get(name)
+        if group is not None and group.superseded:
+            await self.dissolve(name)
+            group = None
         if group is None and name in self._stored:
             group = self.open(name, machine)
         if group is None:
@@ -177,13 +180,28 @@ class Groups:
         group = self._groups.pop(name, None)
         if group is not None:
             group.close("the group was dissolved on this node")
-            self._armed.pop(group, None)
+            self._timers.set(group, None)
             self._pairs.see(name, None, self.now())
         self._stored.pop(name, None)
         if self._ended:
             raise Dropped(self._ended)
         self._wake_up.set()
         await self._writer.erase(name)
+
+    async def recover(self, name: str, *, timeout: float) -> Recovery:
+        """Make this node the whole of a group that lost its majority for good (`recovery.py`).
+
+        Returns what was kept and given up, once that is durable and the group works again. Raises
+        KeyError, Dropped when it must not be done, and Unknown after `timeout` seconds.
+        """
+        group = self._groups[name]
+        recovery = group.recover()
+        logger.warning(
+            "event=group_recovered group=%s era=%d %s", name, recovery.era, describe(recovery)
+        )
+        await group.wait_for_leader(timeout=timeout)
+        await group.read_index(timeout=timeout)
+        return recovery
 
     def receive(self, peer: str, frame: bytes) -> None:
         """A frame came on the link of an authenticated peer."""
@@ -231,19 +249,14 @@ class Groups:
         """Commit these with the next batch."""
         self._writer.persist(group, number, writes)
 
-    def post(self, to: str, group: str, message: GroupMessage) -> None:
+    def post(self, group: Group, to: str, message: GroupMessage) -> None:
         """Send with the frame that closes this turn."""
-        self._outbox.add(to, Envelope(group, message))
+        self._outbox.add(to, Envelope(group.name, message, group.era))
         self._wake_up.set()
 
     def rearm(self, group: Group) -> None:
         """The group's deadline may have changed."""
-        deadline = group.core.deadline
-        if deadline is None or group.closed:
-            self._armed.pop(group, None)
-        elif self._armed.get(group) != deadline:
-            self._armed[group] = deadline
-            heapq.heappush(self._timers, (deadline, next(self._tick_numbers), group))
+        if self._timers.set(group, None if group.closed else group.core.deadline):
             self._wake_up.set()
 
     def leadership_changed(self, group: Group) -> None:
@@ -287,7 +300,7 @@ class Groups:
         """Hold against neither peers nor disk what this node missed while it was busy or frozen."""
         if stall >= STALL_MIN:
             self._pairs.stalled(stall)
-            for group in [*self._armed]:
+            for group in self._timers.armed():
                 group.stalled(stall)
 
     def _flush(self, now: float) -> None:
@@ -311,17 +324,11 @@ class Groups:
         for peer in due.missing:
             for group in self._led_by(peer):
                 group.suspect(Cause.TIMEOUT, soon=False)
-        while self._timers and self._timers[0][0] <= now:
-            deadline, _, group = heapq.heappop(self._timers)
-            # Deadlines that were changed since are left in the heap until their time.
-            if self._armed.get(group) == deadline:
-                del self._armed[group]
-                group.tick(now)
+        while (one := self._timers.due(now)) is not None:
+            one.tick(now)
 
     def _arm(self) -> None:
-        while self._timers and self._armed.get(self._timers[0][2]) != self._timers[0][0]:
-            heapq.heappop(self._timers)
-        at = self._timers[0][0] if self._timers else float("inf")
+        at = self._timers.deadline
         if self._pairs.deadline is not None:
             at = min(at, self._pairs.deadline)
         # A timer that fires too early only costs a turn, so it is not moved for every turn.
@@ -344,15 +351,23 @@ class Groups:
         for part in parts:
             match part:
                 case Envelope():
-                    group = self._groups.get(part.group)
-                    if group is None:
-                        self.counters.unknown_groups += 1
-                    else:
-                        group.step(peer, part.message, now)
+                    self._deliver(peer, part, now)
                 case Leading():
                     self._on_leading(peer, part, now)
                 case Beat() | BeatReply():
                     self._on_pair(peer, part, now, link=True)
+
+    def _deliver(self, peer: str, envelope: Envelope, now: float) -> None:
+        group = self._groups.get(envelope.group)
+        if group is None:
+            self.counters.unknown_groups += 1
+        elif group.admits(envelope.era):
+            group.step(peer, envelope.message, now)
+        else:
+            self.counters.other_eras += 1
+            if envelope.era < group.era:
+                # Any message will do: its era tells the peer that it was given up.
+                self.post(group, peer, HeartbeatReply(0))
 
     def _receive_datagram(self, peer: str, address: Address, payload: bytes) -> None:  # noqa: ARG002
         try:
@@ -382,14 +397,16 @@ class Groups:
                     group.trust()
             self._send_pair(peer, reply, link=link)
         elif not message.agreed:
-            led = [(group.name, group.term) for group in self._led_with(peer)]
-            self._outbox.add(peer, Leading(self._generation, tuple(led)))
+            led = self._led_with(peer)
+            terms = tuple((group.name, group.term) for group in led)
+            eras = tuple((group.name, group.era) for group in led if group.era)
+            self._outbox.add(peer, Leading(self._generation, terms, eras))
 
     def _on_leading(self, peer: str, leading: Leading, now: float) -> None:
         """The full exchange: believe what is listed, and doubt what is not."""
         self._count_pairs()
         withdrawn = self._pairs.listed(peer, leading.generation, now)
-        terms = dict(leading.groups)
+        terms, eras = dict(leading.groups), dict(leading.eras)
         for group in self._led_by(peer):
             if group.name not in terms:
                 group.disown()
@@ -398,7 +415,7 @@ class Groups:
         for name, term in leading.groups:
             listed = self._groups.get(name)
             if listed is not None and (listed.leader, listed.term) != (peer, term):
-                listed.step(peer, Heartbeat(term), now)
+                self._deliver(peer, Envelope(name, Heartbeat(term), eras.get(name, 0)), now)
 
     def _send_pair(self, peer: str, message: PairMessage, *, link: bool) -> None:
         address = None if self._datagrams is None else self._address_of(peer)
@@ -454,7 +471,7 @@ class Groups:
             watched=True,
             salt=zlib.crc32(name.encode()),
         )
-        group = self._groups[name] = Group(self, name, core, machine)
+        group = self._groups[name] = Group(self, name, core, machine, recovered.era)
         group.start()
         return group
 

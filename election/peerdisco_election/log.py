@@ -25,6 +25,7 @@ class Recovered:
         entries: Consecutive.
         snapshot: The latest, if any; its index is not beyond the last entry.
         configuration: In force after the snapshot, or before entry 1.
+        era: How often the group was recovered by force.
     """
 
     configuration: Configuration
@@ -32,6 +33,7 @@ class Recovered:
     start: tuple[int, int] = (0, 0)
     entries: tuple[Entry, ...] = ()
     snapshot: Snapshot | None = None
+    era: int = 0
 
 
 class Log:

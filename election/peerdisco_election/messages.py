@@ -115,10 +115,35 @@ class Snapshot(Message, frozen=True, array_like=True):
 
 
 class Descriptor(Message, frozen=True, array_like=True):
-    """A group as it was when this node joined it: the configuration before entry 1."""
+    """A group as it was when this node joined it.
+
+    Attributes:
+        name: The group's.
+        configuration: Before entry 1.
+        era: How often the group was recovered by force; see `recovery.py`.
+    """
 
     name: str
     configuration: Configuration
+    era: Count = 0
+
+
+class Recovery(Message, frozen=True, array_like=True):
+    """A recovery by force, for the record.
+
+    Attributes:
+        era: That it began.
+        index: The last entry that was kept.
+        term: That entry's term.
+        committed: Up to here entries were known to be committed before.
+        lost: The members that were given up.
+    """
+
+    era: Count
+    index: Count
+    term: Count
+    committed: Count
+    lost: tuple[str, ...]
 
 
 class VoteRequest(Message, frozen=True, array_like=True, tag="vote?"):
@@ -268,10 +293,11 @@ GroupMessage = (
 
 
 class Envelope(Message, frozen=True, array_like=True, tag="to"):
-    """A message of one group."""
+    """A message of one group, in the sender's era of it."""
 
     group: str
     message: GroupMessage
+    era: Count = 0
 
 
 class Beat(Message, frozen=True, array_like=True, tag="pair?"):
@@ -296,10 +322,14 @@ class BeatReply(Message, frozen=True, array_like=True, tag="pair"):
 
 
 class Leading(Message, frozen=True, array_like=True, tag="leads"):
-    """Everything that the sender leads with the receiver as a member: the full exchange."""
+    """Everything that the sender leads with the receiver as a member: the full exchange.
+
+    `groups` are names and terms, `eras` names and eras of those whose era is not 0.
+    """
 
     generation: Count
     groups: tuple[tuple[str, Count], ...]
+    eras: tuple[tuple[str, Count], ...] = ()
 
 
 PairMessage = Beat | BeatReply

@@ -36,11 +36,13 @@ class Counters:
     Attributes:
         bad_frames: Frames and datagrams that could not be decoded.
         unknown_groups: Messages for groups that this node does not have.
+        other_eras: Messages of members that a recovery by force has separated from this one.
         full_inbox: Frames that came faster than they could be handled.
         full_links: Frames that a link did not take.
     """
 
     bad_frames: int = 0
     unknown_groups: int = 0
+    other_eras: int = 0
     full_inbox: int = 0
     full_links: int = 0

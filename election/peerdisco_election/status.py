@@ -91,6 +91,8 @@ class GroupStatus:
         applied: Last entry that the state machine has seen.
         waiting: Proposals of this node whose outcome is open.
         removed: This node was a member and is none any more.
+        era: How often the group was recovered by force.
+        superseded: It was, without this node, which takes part no more.
     """
 
     name: str
@@ -98,3 +100,5 @@ class GroupStatus:
     applied: int
     waiting: int
     removed: bool
+    era: int = 0
+    superseded: bool = False

@@ -6,6 +6,7 @@ All groups share one store. The rows of a group begin with `raft/<quoted name>/`
     hard           HardState
     log/<index>    one Entry each, eight bytes big-endian
     snapshot       Snapshot
+    recovery       Recovery, the latest by force, for the record
 
 Every value begins with the CRC-32 of its key and its content. When there is a snapshot, the first
 row of the log is only the place where the log was cut: its term counts, its data does not.
@@ -29,6 +30,7 @@ from peerdisco_election.messages import (
     Descriptor,
     Entry,
     HardState,
+    Recovery,
     Snapshot,
     decode,
     encode,
@@ -65,10 +67,21 @@ def prefix(group: str) -> bytes:
     return ROOT + urllib.parse.quote(group, safe="").encode() + b"/"
 
 
-def describe(group: str, configuration: Configuration) -> list[Write]:
+def describe(group: str, configuration: Configuration, era: int = 0) -> list[Write]:
     """The rows of a new group."""
     key = prefix(group) + b"descriptor"
-    return [(key, _seal(key, Descriptor(group, configuration)))]
+    return [(key, _seal(key, Descriptor(group, configuration, era)))]
+
+
+def note(group: str, recovery: Recovery) -> list[Write]:
+    """The row that records a recovery by force."""
+    key = prefix(group) + b"recovery"
+    return [(key, _seal(key, recovery))]
+
+
+def noted(store: Store, group: str) -> Recovery | None:
+    """The latest recovery by force. Raises CorruptLog."""
+    return _read(store, group, prefix(group) + b"recovery", Recovery)
 
 
 def rows(group: str, persist: Persist) -> list[Write]:
@@ -125,7 +138,7 @@ def recover(store: Store, group: str) -> Recovered | None:
         del entries[0]
     _check(group, hard_state, snapshot, cut, entries)
     configuration = snapshot.configuration if snapshot else descriptor.configuration
-    return Recovered(configuration, hard_state, cut, tuple(entries), snapshot)
+    return Recovered(configuration, hard_state, cut, tuple(entries), snapshot, descriptor.era)
 
 
 def _check(

@@ -309,3 +309,68 @@ async def test_thirty_groups_share_frames_and_commits(make_net: MakeNet) -> None
         everyone = [group for members in groups for group in members.values()]
         await net.until(lambda: all(group.core.deadline is None for group in everyone))
         assert all(net.machines[name, f"job/{at}"].words for name in "abc" for at in range(30))
+
+
+async def test_a_group_that_lost_its_majority_goes_on_when_it_is_forced_to(
+    make_net: MakeNet,
+) -> None:
+    """With all that the kept node has; the others may join again, as new members."""
+    net = make_net()
+    async with net.running("abc"):
+        groups = await net.form("abc")
+        await groups["c"].propose(b"kept", timeout=9)
+        with pytest.raises(Dropped):
+            await net.nodes["a"].recover("g", timeout=9)
+        await net.until(lambda: net.machines["a", "g"].words == [b"kept"])
+        net.kill("b")
+        net.kill("c")
+        await net.until(lambda: groups["a"].leader is None)
+        recovery = await net.nodes["a"].recover("g", timeout=9)
+        assert (1, ("b", "c")) == (recovery.era, recovery.lost)
+        assert 2 == await groups["a"].propose(b"alone", timeout=9)
+        net.kill("a")
+        groups["a"] = net.start("a").open("g", net.machine("a"))
+        await groups["a"].wait_for_leader(timeout=9)
+        assert 1 == groups["a"].status().era
+        for name in "bc":
+            groups[name] = net.start(name).open("g", net.machine(name))
+        await net.until(lambda: all(groups[name].superseded for name in "bc"))
+        assert groups["a"].is_leader
+        for name in "bc":
+            groups[name] = await net.nodes[name].create("g", [], net.machine(name))
+        await groups["a"].change_voters("abc", timeout=9)
+        assert 3 == await groups["a"].propose(b"together", timeout=9)
+        await net.until(lambda: len(net.machines["b", "g"].words) == 3)
+        assert [b"kept", b"alone", b"together"] == net.machines["b", "g"].words
+        net.kill("a")
+        leader = await net.leader({name: groups[name] for name in "bc"})
+        assert 4 == await leader.propose(b"after", timeout=9)
+        net.kill("b")
+        net.kill("c")
+        for name in "bc":
+            groups[name] = net.start(name).open("g", net.machine(name))
+        assert [1, 1] == [groups[name].status().era for name in "bc"]
+
+
+async def test_an_old_majority_that_comes_back_does_not_touch_the_kept_member(
+    make_net: MakeNet,
+) -> None:
+    """It leads itself until it hears of the new era; entries of the two eras never mix."""
+    net = make_net()
+    async with net.running("abc"):
+        groups = await net.form("abc")
+        await groups["c"].propose(b"kept", timeout=9)
+        await net.until(lambda: net.machines["a", "g"].words == [b"kept"])
+        for name in "bc":
+            net.blocked["a", name] = net.blocked[name, "a"] = None
+        await net.until(lambda: groups["a"].leader is None)
+        await net.nodes["a"].recover("g", timeout=9)
+        await groups["a"].propose(b"new", timeout=9)
+        await groups["c"].propose(b"old", timeout=9)
+        net.blocked.clear()
+        await net.until(lambda: all(groups[name].superseded for name in "bc"))
+        assert groups["a"].is_leader
+        await groups["a"].propose(b"newer", timeout=9)
+        assert [b"kept", b"new", b"newer"] == net.machines["a", "g"].words
+        with pytest.raises(NotLeader):
+            await groups["c"].propose(b"older", timeout=9)
