@@ -7,6 +7,7 @@ its results under Disco's `disco:results:<name>`, which a purge does not delete.
 
 from __future__ import annotations
 
+import heapq
 from collections import OrderedDict
 
 from peerdisco.coordination.inputs import BLOB
@@ -18,6 +19,9 @@ JOB_TAG = "disco:job:"
 RESULTS_TAG = "disco:results:"
 RECORD_BYTES_MAX = 64 * 1024 * 1024
 RECORDS_CACHED_MAX = 128
+NAMES_PER_PAGE = 1000
+NAME_PAGES_MAX = 100
+"""Pages of names looked through for the newest; of more jobs some new ones may be missing."""
 
 
 class Archive:
@@ -53,9 +57,16 @@ class Archive:
         return record
 
     async def names(self, prefix: str, limit: int) -> list[str]:
-        """Names of archived jobs that begin with the prefix."""
-        page = await self._tags.list(JOB_TAG + prefix, limit=limit)
-        return [name.removeprefix(JOB_TAG) for name in page.names]
+        """The newest of the archived jobs whose names begin with the prefix, newest first."""
+        found: list[str] = []
+        after = ""
+        for _ in range(NAME_PAGES_MAX):
+            page = await self._tags.list(JOB_TAG + prefix, after=after, limit=NAMES_PER_PAGE)
+            found += page.names
+            if page.next is None:
+                break
+            after = page.next
+        return heapq.nlargest(limit, (name.removeprefix(JOB_TAG) for name in found), key=_named_at)
 
     async def delete(self, name: str) -> None:
         """Forget a job and the files that its client pushed for it; its results tag stays."""
@@ -73,3 +84,11 @@ class Archive:
             await self._tags.delete(name)
         except LookupError:
             pass
+
+
+def _named_at(job: str) -> tuple[int, ...]:
+    """The second in which a client made the name, `<prefix>@<hex>:<hex>:...`; () in other names."""
+    try:
+        return tuple(int(part, 16) for part in job.rpartition("@")[2].split(":")[:2])
+    except ValueError:
+        return ()

@@ -162,6 +162,10 @@ class TagPage(Protocol):
     def names(self) -> Sequence[str]:
         """Sorted names."""
 
+    @property
+    def next(self) -> str | None:
+        """The name behind which the next page begins; None on the last one."""
+
 
 class Tags(Protocol):
     """Named lists of URLs. Failures are `Failures.storage`; a missing tag is a LookupError."""
@@ -175,8 +179,8 @@ class Tags(Protocol):
     async def delete(self, name: str) -> object:
         """Delete a tag; a missing one is no error, or a LookupError."""
 
-    async def list(self, prefix: str, *, limit: int = 1000) -> TagPage:
-        """Names that begin with a prefix."""
+    async def list(self, prefix: str, *, after: str = "", limit: int = 1000) -> TagPage:
+        """Names that begin with a prefix, behind `after`."""
 
 
 class Execution(Protocol):

@@ -276,9 +276,11 @@ class FakeTags:
         await asyncio.sleep(0)
         del self.urls[name]
 
-    async def list(self, prefix: str, *, limit: int = 1000) -> SimpleNamespace:
+    async def list(self, prefix: str, *, after: str = "", limit: int = 1000) -> SimpleNamespace:
         await asyncio.sleep(0)
-        return SimpleNamespace(names=sorted(n for n in self.urls if n.startswith(prefix))[:limit])
+        found = sorted(name for name in self.urls if name.startswith(prefix) and name > after)
+        following = found[limit - 1] if len(found) > limit else None
+        return SimpleNamespace(names=found[:limit], next=following)
 
 
 class Fault(enum.Enum):
