@@ -15,6 +15,7 @@ from peerdisco_sim.report import Report, summary
 from peerdisco_sim.scenario import Scenario, play
 from peerdisco_sim.scenarios import SCENARIOS
 from peerdisco_sim.swarm import DURATION_S
+from peerdisco_sim.timeline.command import timeline
 from peerdisco_sim.userjob.command import job
 
 _REPEAT = "Share of the storms that another process plays again: the digests must be equal."
@@ -86,5 +87,5 @@ def _show(report: Report, only_failures: bool) -> None:
 
 
 simulate = make_commands(SCENARIOS)
-for _command in (replay, shrink, corpus, soak, job, real):
+for _command in (replay, shrink, corpus, soak, job, real, timeline):
     simulate.add_command(_command)
