@@ -163,6 +163,8 @@ class TaskError(Message, frozen=True, array_like=True):
         input: The URL that was being read, when known.
         record: Number of the record in that input, from 0; -1 when unknown.
         node: Name of the node.
+        stage: Name of the stage, once the error ended the job; empty when no task is to blame.
+        task: Number of the task, likewise; -1 when no task is to blame.
     """
 
     kind: ErrorKind
@@ -171,6 +173,8 @@ class TaskError(Message, frozen=True, array_like=True):
     input: str = ""
     record: int = -1
     node: str = ""
+    stage: str = ""
+    task: int = -1
 
 
 class Finished(Message, frozen=True, array_like=True, tag="finished"):

@@ -315,7 +315,7 @@ class JobState:
         name = self._name(attempt.stage, attempt.task)
         self._tell(at, f"WARNING: [{name}] {error.message}", attempt.node)
         if self._hopeless(task, error):
-            self.doom = self.doom or error
+            self.doom = self.doom or self._at(attempt, error)
 
     def _hopeless(self, task: Task, error: TaskError) -> bool:
         """Whether a task that failed with this error need not be tried again.
@@ -448,7 +448,13 @@ class JobState:
         if task.losses >= LOSSES_MAX and self.doom is None:
             name = self._name(attempt.stage, attempt.task)
             message = f"{name} was lost {task.losses} times, the last time because {why}"
-            self.doom = TaskError(ErrorKind.NODE, message, node=attempt.node)
+            error = TaskError(ErrorKind.NODE, message, node=attempt.node)
+            self.doom = self._at(attempt, error)
+
+    def _at(self, attempt: Attempt, error: TaskError) -> TaskError:
+        """The error, and which task it was."""
+        stage = self._stage_name(attempt.stage)
+        return msgspec.structs.replace(error, stage=stage, task=attempt.task)
 
     def _known(self, stage: int, task: int) -> bool:
         return 0 <= stage < len(self.stages) and 0 <= task < len(self.stages[stage].tasks)

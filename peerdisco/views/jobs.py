@@ -154,6 +154,8 @@ def _error(error: TaskError) -> ErrorView:
         input=error.input,
         record=error.record,
         node=error.node,
+        stage=error.stage,
+        task=error.task,
     )
 
 

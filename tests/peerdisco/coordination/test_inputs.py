@@ -34,7 +34,7 @@ class Tags:
     async def delete(self, name: str) -> None:
         raise NotImplementedError
 
-    async def list(self, prefix: str, *, limit: int = 1000) -> SimpleNamespace:
+    async def list(self, prefix: str, *, after: str = "", limit: int = 1000) -> SimpleNamespace:
         raise NotImplementedError
 
 

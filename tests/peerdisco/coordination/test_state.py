@@ -318,7 +318,7 @@ def test_the_same_user_error_twice_dooms_the_job() -> None:
     play.tell(AttemptEnded(play.assign((0, 0), "n0"), failure(ErrorKind.USER), 4.0))
     assert play.state.doom is None
     play.tell(AttemptEnded(play.assign((0, 0), "n1"), failure(ErrorKind.USER), 5.0))
-    assert play.state.doom == TaskError(ErrorKind.USER, "boom")
+    assert play.state.doom == TaskError(ErrorKind.USER, "boom", stage="map", task=0)
     assert play.state.stages[0].failed == 2
 
 
