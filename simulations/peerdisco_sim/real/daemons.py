@@ -37,8 +37,9 @@ T = TypeVar("T")
 
 SLOTS = 2
 STOP_S_MAX = 8.0
-ASK_S_MAX = 3.0
+ASK_S_MAX = 1.0
 TAIL_LINES = 12
+TRACEBACK_CHARACTERS_MAX = 300
 LOOPBACK = "127.0.0.1"
 
 
@@ -181,7 +182,7 @@ class Daemon:
             shutil.rmtree(self.data, ignore_errors=True)
 
     def ask(self, path: str, answer: type[T], context: ssl.SSLContext | None, token: str) -> T:
-        """What this node, and no other, answers to a GET. Raises OSError when it does not."""
+        """What this node, and no other, answers to a GET at once. Raises OSError else."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         connection = Connection(self.http_address, context)
         try:
@@ -212,7 +213,7 @@ class Daemon:
         return ""
 
     def tracebacks(self) -> list[str]:
-        """Unhandled exceptions in the log, each with the line before it and where it arose."""
+        """Unhandled exceptions in the log, each with where it arose."""
         try:
             lines = self.log.read_text(errors="replace").splitlines()
         except OSError:
@@ -226,7 +227,7 @@ class Daemon:
                 part.strip() for part in rest if part.startswith("  File") and "peerdisco" in part
             ]
             error = lines[index + 1 + len(rest) : index + 2 + len(rest)]
-            found.append(" | ".join([*lines[max(0, index - 1) : index], *error, *ours[-1:]]))
+            found.append(" | ".join([*error, *ours[-1:]])[:TRACEBACK_CHARACTERS_MAX])
         return found
 
     def _signal(self, number: signal.Signals) -> None:

@@ -38,6 +38,7 @@ IMPOSSIBLE = {
 """What is not done with real processes, and why."""
 
 NODES_MORE_MAX = 2
+SUPERVISOR_S = 1.0
 
 
 class Disasters:
@@ -52,6 +53,7 @@ class Disasters:
 
     Attributes:
         meant_down: Daemons that are down because a fault wants it.
+        refused: Daemons whose disk has refused something: they may end, to be started again.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Disasters:
         draws: random.Random,
     ) -> None:
         self.meant_down: dict[str, None] = {}
+        self.refused: dict[str, None] = {}
         self._cluster = cluster
         self._abilities = abilities
         self._targets = targets
@@ -98,6 +101,11 @@ class Disasters:
         daemons = [self._cluster.daemons[name] for name in names]
         self._kinds[fault.kind](daemons, {**kind.params, **fault.params})
         return ", ".join(names)
+
+    def supervise(self, daemon: Daemon) -> None:
+        """Start a daemon again that ended because its disk refused a write."""
+        self.meant_down[daemon.name] = None
+        self._later(SUPERVISOR_S, lambda: self._start(daemon))
 
     def heal(self) -> None:
         """Undo everything, and start what is down."""
@@ -220,6 +228,7 @@ class Disasters:
             if daemon.disk is None:
                 raise Skipped(self._abilities.no_power)
             if daemon.is_powered:
+                self.refused[daemon.name] = None
                 daemon.disk.fill()
                 self._later(float(params["for_s"]), daemon.disk.empty)
 

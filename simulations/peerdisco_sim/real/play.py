@@ -168,9 +168,13 @@ class _Play:
         self._tell(f"{self._now():6.1f} s  {fault.kind} {victims}")
 
     def _watch(self, disasters: Disasters) -> None:
-        """Nobody may end by itself."""
+        """Nobody may end by itself, but for want of a disk."""
         for name, daemon in self._cluster.daemons.items():
-            if not daemon.is_running and name not in disasters.meant_down:
+            if daemon.is_running or name in disasters.meant_down:
+                continue
+            if name in disasters.refused:
+                disasters.supervise(daemon)
+            else:
                 disasters.meant_down[name] = None
                 self._fail("a daemon ended by itself", f"{name}:\n{daemon.tail()}")
 
@@ -178,8 +182,8 @@ class _Play:
         for name, daemon in self._cluster.daemons.items():
             if daemon.is_running and not daemon.stop():
                 self._fail("does not stop", f"{name}:\n{daemon.tail()}")
-            for line in daemon.tracebacks():
-                self._fail("unhandled exception", f"{name}: {line}")
+            for line, count in collections.Counter(daemon.tracebacks()).items():
+                self._fail("unhandled exception", f"{name}, {count} times: {line}")
 
     def _fail(self, rule: str, detail: str) -> None:
         self._report.violations.append((rule, detail))

@@ -16,6 +16,8 @@ from peerdisco_sim.real.skipping import Skipped
 from peerdisco_webui.messages import JobView
 
 NEW_S = 15.0
+ASKED_MAX = 3
+"""So many nodes are asked about a job: the storm does not wait for all that cannot answer."""
 
 
 class Targets:
@@ -83,7 +85,7 @@ class Targets:
         job = self._running_job()
         if not job:
             raise Skipped("no job is running")
-        for name in self._sample(self._running, len(self._running)):
+        for name in self._sample(self._running, ASKED_MAX):
             try:
                 return self._cluster.ask(
                     self._cluster.daemons[name], f"/api/v1/jobs/{job}", JobView

@@ -29,6 +29,7 @@ from peerdisco.client.results import ResultUrls
 from peerdisco_sim.real.histories import History, Observation
 
 APPENDERS = 3
+COUNTERS = 2
 TAGS = 2
 APPENDS_PER_TAG = 60
 PAUSE_S = 0.05
@@ -75,7 +76,7 @@ class Clients:
 
     def __init__(self, rest: Callable[[], Rest], seed: int, fail: Fail) -> None:
         self.appends = self.reads = self.unknown = self.jobs = 0
-        self.running_job = ""
+        self._running: dict[str, None] = {}
         self._rest = rest
         self._seed = seed
         self._fail = fail
@@ -86,7 +87,7 @@ class Clients:
             threading.Thread(target=self._guarded, args=(body,), daemon=True)
             for body in (
                 *(lambda number=n: self._append(number) for n in range(APPENDERS)),
-                self._count_words,
+                *(lambda number=n: self._count_words(number) for n in range(COUNTERS)),
             )
         ]
 
@@ -94,6 +95,11 @@ class Clients:
     def operations(self) -> int:
         """Answered operations, and jobs."""
         return self.appends + self.reads + self.jobs
+
+    @property
+    def running_job(self) -> str:
+        """The name of a job that was acknowledged and has not ended; empty when there is none."""
+        return next(reversed(list(self._running)), "")
 
     def start(self) -> None:
         """Begin."""
@@ -157,23 +163,24 @@ class Clients:
             self.reads += is_read
             self.appends += not is_read
 
-    def _count_words(self) -> None:
+    def _count_words(self, number: int) -> None:
         rest = self._rest()
         turn = 0
         while not self._stopping.is_set():
             turn += 1
-            draws = random.Random(f"{self._seed}/text/{turn}")
+            draws = random.Random(f"{self._seed}/text/{number}/{turn}")
             text = _text(draws)
             try:
-                job = _submit(rest, turn, text)
+                job = _submit(rest, f"real:text-{number}-{turn}", text)
             except PeerdiscoError:
                 self.unknown += 1
                 continue
+            self._running[job.name] = None
             self._follow(job, text)
+            self._running.pop(job.name)
 
     def _follow(self, job: Job, text: str) -> None:
         """An acknowledged job must end well, however long that takes while the storm lasts."""
-        self.running_job = job.name
         deadline: float | None = None
         while True:
             if self._stopping.is_set() and deadline is None:
@@ -193,8 +200,8 @@ class Clients:
             else:
                 if counts != Counter(text.split()):
                     self._fail("wrong result", f"{job.name}: {sum(counts.values())} words")
-                self.jobs += 1
-                self.running_job = ""
+                with self._lock:
+                    self.jobs += 1
                 return
             if deadline is not None and time.monotonic() > deadline:
                 self._fail("job never ends", f"{job.name}: {job.status().state}")
@@ -215,8 +222,7 @@ def _text(draws: random.Random) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _submit(rest: Rest, turn: int, text: str) -> Job:
-    tag = f"real:text-{turn}"
+def _submit(rest: Rest, tag: str, text: str) -> Job:
     with tempfile.TemporaryDirectory(prefix="pdsim-text-") as directory:
         path = Path(directory, "text")
         path.write_text(text)
