@@ -54,7 +54,7 @@ def submit(
 @client_command
 def list_jobs(prefix: str, limit: int, cluster: Cluster, output: Output) -> None:
     """Jobs, newest first."""
-    from peerdisco_webui.present import moment, tally
+    from peerdisco_webui.present import moment
 
     jobs = cluster.jobs(prefix=prefix, limit=limit).jobs
     rows = [
@@ -64,11 +64,11 @@ def list_jobs(prefix: str, limit: int, cluster: Cluster, output: Output) -> None
             moment(item.submitted_at),
             item.owner,
             item.coordinator,
-            tally(item.stages) if item.stages else "",
+            f"{item.tasks_done}/{item.tasks}",
         )
         for item in jobs
     ]
-    headers = ("Job", "State", "Submitted (UTC)", "Owner", "Coordinator", "Tasks")
+    headers = ("Job", "State", "Submitted (UTC)", "Owner", "Coordinator", "Tasks done")
     output.table(headers, rows, jobs)
 
 
@@ -115,7 +115,11 @@ def wait(name: str, timeout: float | None, cluster: Cluster, output: Output) -> 
 @click.option("--records", is_flag=True, help="Print the records, key and value, a line each.")
 @client_command
 def results(name: str, records: bool, cluster: Cluster, output: Output) -> None:
-    """The URLs of a job's results, or the records in them."""
+    """The URLs of a job's results, or the records in them.
+
+    With --records and --json each record is a JSON array, a line each; what JSON does not have
+    stands there as Python writes it.
+    """
     from peerdisco.client.job import Job
     from peerdisco.client.results import result_iterator
 
@@ -124,7 +128,7 @@ def results(name: str, records: bool, cluster: Cluster, output: Output) -> None:
         _print_urls(urls, output)
         return
     for key, value in result_iterator(urls):
-        click.echo(f"{key}\t{value}")
+        output.line((key, value), f"{key}\t{value}")
 
 
 @job.command()

@@ -29,6 +29,10 @@ class Output:
         elif text is not None:
             click.echo(text)
 
+    def line(self, value: object, text: str) -> None:
+        """One value of a stream of any kind: as JSON, or its text."""
+        click.echo(msgspec.json.encode(value, enc_hook=repr) if self.json else text)
+
     def table(
         self, headers: Sequence[str], rows: Iterable[Sequence[object]], value: object
     ) -> None:

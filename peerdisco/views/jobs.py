@@ -105,9 +105,12 @@ class JobViews:
             submitted_at=job.submitted,
             finished_at=job.ended,
             coordinator=self._name(job.coordinator),
+            tasks=job.tasks,
+            tasks_done=job.tasks_done,
         )
 
     def _view(self, job: JobStatus) -> JobView:
+        stages = tuple(map(_stage, job.stages))
         return JobView(
             name=job.name,
             owner=job.owner,
@@ -115,7 +118,9 @@ class JobViews:
             submitted_at=job.submitted,
             finished_at=job.ended,
             coordinator=self._name(job.coordinator),
-            stages=tuple(map(_stage, job.stages)),
+            tasks=sum(stage.total for stage in stages),
+            tasks_done=sum(stage.done for stage in stages),
+            stages=stages,
             version=job.version,
             inputs=job.inputs,
             voters=tuple(map(self._name, job.voters)),

@@ -271,6 +271,8 @@ class FakeJobs:
             name,
             state=JobState.READY,
             results=((blob.url,),),
+            tasks=sum(stage.total for stage in stages),
+            tasks_done=sum(stage.done for stage in stages),
             stages=stages,
             finished_at=WALL_TIME + 1,
         )

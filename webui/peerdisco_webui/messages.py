@@ -237,7 +237,9 @@ class JobSummary(View, frozen=True, kw_only=True):
         submitted_at: At the client.
         finished_at: 0 while it runs.
         coordinator: Name of the node that leads it; empty when nobody does at the moment.
-        stages: First to last.
+        tasks: Tasks of the stages that have begun.
+        tasks_done: How many of them are done.
+        stages: First to last; lists leave them out.
     """
 
     name: str
@@ -246,6 +248,8 @@ class JobSummary(View, frozen=True, kw_only=True):
     submitted_at: float = 0.0
     finished_at: float = 0.0
     coordinator: str = ""
+    tasks: int = 0
+    tasks_done: int = 0
     stages: tuple[StageView, ...] = ()
 
 

@@ -61,6 +61,7 @@ def test_a_program_is_submitted_waited_for_shown_and_purged(run: Run, tmp_path: 
     assert name.startswith("words@")
     assert run("job", "results", name, "--records").output == "a\t1\nb\t2\n"
     assert run("job", "results", "@", "--records").output == "a\t1\nb\t2\n"
+    assert run("job", "results", "@", "--records", "--json").output == '["a",1]\n["b",2]\n'
     waited = run("job", "wait", "@?words")
     assert waited.output.endswith("\n")
     assert "blob:b3-" in waited.output
@@ -68,8 +69,8 @@ def test_a_program_is_submitted_waited_for_shown_and_purged(run: Run, tmp_path: 
     assert "ready, submitted 2027-01-15 08:00:00 UTC" in shown
     assert "map\t0\t0\t0\t1\t0" in shown
     assert json.loads(run("job", "show", name, "--json").output)["state"] == "ready"
-    listed = run("job", "list", "words").output.split("\t")
-    assert listed[:2] == [name, "ready"]
+    listed = run("job", "list", "words").output.rstrip("\n").split("\t")
+    assert [*listed[:2], listed[-1]] == [name, "ready", "2/2"]
     assert run("job", "purge", name).output == f"purged {name}\n"
     assert run("job", "list").output == ""
 
