@@ -191,7 +191,8 @@ class LayoutGroup:
         if change.refused:
             logger.warning("layout_refused command=%s reason=%s", command, change.refused)
         else:
-            logger.info("layout_changed epoch=%d command=%s", change.layout.epoch, command)
+            kind, nodes = type(command).__name__, len(change.layout.nodes)
+            logger.info("layout_changed epoch=%d by=%s nodes=%d", change.layout.epoch, kind, nodes)
 
     def _views(self, now: float) -> list[MemberView]:
         """The members, with how long each has been alive or dead in this node's eyes."""

@@ -17,7 +17,7 @@ from typing import Final, Protocol, assert_never
 from peerdisco_gossip.config import GossipConfig
 from peerdisco_gossip.core import Core, Received
 from peerdisco_gossip.datagrams import CHANNEL_GOSSIP
-from peerdisco_gossip.members import Address, Member, MemberChanged
+from peerdisco_gossip.members import Address, Member, MemberChanged, MemberState
 from peerdisco_gossip.messages import BadMessage, decode_packet, decode_roster, encode
 from peerdisco_gossip.outbox import Effect, PushPull, Send
 
@@ -145,7 +145,14 @@ class Membership:
 
         When it does not answer, its suspicion is short. `reason` is for the log.
         """
-        _log.info("evidence member=%s reason=%r", node_id, reason)
+        record = self._core.members.get(node_id)
+        is_news = record is not None and record.state == MemberState.ALIVE
+        _log.log(
+            logging.INFO if is_news else logging.DEBUG,
+            "evidence member=%s reason=%r",
+            node_id,
+            reason,
+        )
         self._perform(self._core.evidence(node_id, self._loop.time()))
 
     async def join(self, addresses: Sequence[Address]) -> list[Member]:
