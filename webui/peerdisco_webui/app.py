@@ -28,8 +28,8 @@ from peerdisco_webui.wire import problem_response
 
 CLUSTER_HEADER = "X-Peerdisco-Cluster"
 """Names the cluster in answers to those who may read, so that clients notice a foreign node."""
-STOP_TIMEOUT_S = 2.0
-"""How long running requests may take to end when the listener closes."""
+STOP_TIMEOUT_S = 1.0
+"""How long running requests may take to end when the listener closes: long polls are cut off."""
 
 GUARD: web.AppKey[Guard] = web.AppKey("guard", Guard)
 ROUTES: web.AppKey[tuple[Route, ...]] = web.AppKey("routes", tuple)
