@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -21,6 +22,8 @@ def demo(files: tuple[Path, ...], keep: bool, as_json: bool) -> None:
     """
     from peerdisco.demo import run_demo
 
+    # The daemons are processes of their own: whatever ends this one has to end them.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     report = run_demo(list(files), lambda line: click.echo(line, err=as_json), keep=keep)
     Output(json=as_json).value(report)
     if not report.exact:

@@ -151,5 +151,12 @@ def free_ports(count: int) -> list[int]:
 
 
 def _environment() -> dict[str, str]:
-    """The environment of a daemon that must not see the caller's own settings."""
-    return {key: value for key, value in os.environ.items() if not key.startswith("PEERDISCO")}
+    """The environment of a daemon that must not see the caller's own settings.
+
+    Except for the choice of the UDP library: where aioudp was left out there is only one.
+    """
+    return {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith("PEERDISCO") or key == "PEERDISCO_UDP"
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sysconfig
 from collections.abc import Iterator
 from itertools import chain
@@ -36,7 +37,7 @@ def _endless_sources() -> Iterator[bytes]:
 def _python_sources() -> list[Path]:
     roots = [Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib")]
     unique = dict.fromkeys(path for root in roots for path in sorted(root.rglob("*.py")))
-    return [path for path in unique if path.is_file()]
+    return [path for path in unique if path.is_file() and os.access(path, os.R_OK)]
 
 
 def _lines_of(path: Path) -> Iterator[bytes]:
