@@ -89,14 +89,13 @@ def get(tag: str, cluster: Cluster, output: Output) -> None:
 def cat(names: tuple[str, ...], cluster: Cluster, output: Output) -> None:
     """Write the contents of tags or URLs to standard output."""
     from peerdisco.client.names import TAG_SCHEME, has_scheme
-    from peerdisco.client.results import expand, open_url
+    from peerdisco.client.results import expand, open_any
 
     del output
     target = sys.stdout.buffer
     wanted = [name if has_scheme(name) else TAG_SCHEME + name for name in names]
     for replicas in expand(cluster, wanted):
-        file, _ = open_url(cluster, replicas[0])
-        with file:
+        with open_any(cluster, replicas) as file:
             shutil.copyfileobj(file, target, COPY_BYTES)
     target.flush()
 

@@ -95,6 +95,19 @@ def open_url(cluster: Cluster, url: str) -> tuple[IO[bytes], int]:
     raise BadInput(f"{url} cannot be read here; results are blob:, tag://, file:// or http(s)://")
 
 
+def open_any(cluster: Cluster, replicas: Sequence[str]) -> IO[bytes]:
+    """A binary file over the first replica that can be opened."""
+    failures: list[str] = []
+    for url in replicas:
+        try:
+            return open_url(cluster, url)[0]
+        except (OSError, NotFound, ValueError) as error:
+            if url == replicas[-1] and not failures:
+                raise _explain(url, error) from error
+            failures.append(f"{url}: {error}")
+    raise PeerdiscoError("no replica can be read: " + "; ".join(failures))
+
+
 def _read_any(cluster: Cluster, replicas: Sequence[str], read: Reader) -> Iterator[Any]:
     """The records of the first replica that works, going on at the next where one fails."""
     yielded = 0
