@@ -147,6 +147,10 @@ class LayoutGroup:
 
     async def _on_form(self, _: str, __: bytes) -> bytes:
         """Keep the log too; who votes is learnt from the leader."""
+        group = self._groups.get(GROUP)
+        if group is not None and group.superseded:
+            # The group was recovered by force without this node, which begins anew.
+            self._machine = LayoutMachine(self._storage.adopt)
         await self._groups.create(GROUP, [], self._machine)
         return b""
 

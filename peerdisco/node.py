@@ -33,7 +33,7 @@ from peerdisco.peers import Peers
 from peerdisco.reachability import Reachability
 from peerdisco.security.certificates import authority_certificate, fingerprint
 from peerdisco.security.tokens import CLIENT_PREFIX, BadToken, Token, check_grant, make_grant
-from peerdisco.views import ClusterViews, FileViews, JobViews
+from peerdisco.views import ClusterViews, FileViews, JobViews, RaftViews
 from peerdisco_dht import Storage, StorageConfig, StorageError, StorageNode, UpkeepConfig
 from peerdisco_election import Groups, RaftConfig, RaftError
 from peerdisco_gossip import (
@@ -219,6 +219,7 @@ class Node:
         )
 
     def _make_views(self) -> Views:
+        raft = RaftViews(self.groups, self.peers, self.membership.alive, self._name_of)
         cluster = ClusterViews(
             self.identity,
             self.config,
@@ -226,9 +227,10 @@ class Node:
             lambda: self.storage.layout,
             self.join_command,
             self.client_string,
+            raft.stuck,
         )
         jobs = JobViews(self.coordination.directory, self._name_of)
-        return Views(cluster, jobs, FileViews(self.storage))
+        return Views(cluster, jobs, FileViews(self.storage), raft)
 
     async def run(self, on_ready: Callable[[Node], None]) -> None:
         """Start everything in the order in which it depends on each other, and keep it running."""

@@ -11,6 +11,8 @@ Here is what can be said before, what is kept and what may be lost, and what it 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from peerdisco_election import quorum
 from peerdisco_election.core import Core
 from peerdisco_election.effects import Effect
@@ -31,15 +33,16 @@ def plan(core: Core, era: int) -> Recovery:
     return Recovery(era + 1, core.log.last, core.log.last_term, core.log.committed, lost)
 
 
-def describe(recovery: Recovery) -> str:
-    """What may be lost, for people."""
+def describe(recovery: Recovery, name_of: Callable[[str], str] = str) -> str:
+    """What is kept and what may be lost, for people; `name_of` names members."""
     doubtful = recovery.index - recovery.committed
     kept = f"kept is everything up to entry {recovery.index} of term {recovery.term}"
     if doubtful:
         one = doubtful == 1
         entries = "1 entry that was" if one else f"{doubtful} entries that were"
         kept += f", including {entries} never known to be committed"
-    return f"{kept}; lost is whatever only {', '.join(recovery.lost)} had after it"
+    lost = ", ".join(map(name_of, recovery.lost))
+    return f"{kept}; lost is whatever only {lost} had after it"
 
 
 def force(core: Core, now: float) -> list[Effect]:

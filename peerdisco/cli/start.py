@@ -14,6 +14,7 @@ COMMANDS = {
     "nodes": ("peerdisco.cli.cluster:nodes", "The nodes of the cluster."),
     "job": ("peerdisco.cli.job:job", "Submit, watch and end jobs."),
     "ddfs": ("peerdisco.cli.ddfs:ddfs", "Put files into the cluster and get them out."),
+    "raft": ("peerdisco.cli.raft:raft", "Look at Raft groups, and recover one."),
     "token": ("peerdisco.cli.cluster:token", "Let machines and programs in."),
     "demo": ("peerdisco.cli.demo:demo", "Three nodes, one job, one of the nodes killed."),
     "version": ("peerdisco.cli.cluster:version", "The version of this program."),

@@ -29,6 +29,13 @@ from peerdisco_webui.messages import (
     TagPage,
     TagView,
 )
+from peerdisco_webui.raft_messages import (
+    GroupDetail,
+    GroupList,
+    GroupView,
+    Recover,
+    Recovery,
+)
 
 SUBMIT_TIMEOUT_S = 60.0
 PAGE_SIZE = 1000
@@ -61,6 +68,19 @@ class Cluster:
     def client_string(self) -> str:
         """A fresh value for PEERDISCO."""
         return self.session.call("POST", "/api/v1/tokens", ClientString).client
+
+    def raft_groups(self) -> tuple[GroupView, ...]:
+        """All Raft groups that an answering node is a member of."""
+        return self.session.call("GET", "/api/v1/raft", GroupList).groups
+
+    def raft_group(self, name: str) -> GroupDetail:
+        """One Raft group and its members."""
+        return self.session.call("GET", _raft(name), GroupDetail)
+
+    def recover(self, name: str, keep: str, *, confirmed: bool) -> Recovery:
+        """What making one member the whole group would do; when confirmed, do it."""
+        body = Recover(keep=keep, confirmed=confirmed)
+        return self.session.call("POST", f"{_raft(name)}/recover", Recovery, value=body)
 
     def submit(self, pack: bytes) -> str:
         """Submit a job pack; the job's name. Repeating it is the same job."""
@@ -151,6 +171,10 @@ class Cluster:
 
 def _job(name: str) -> str:
     return f"/api/v1/jobs/{quote(name, safe='')}"
+
+
+def _raft(name: str) -> str:
+    return f"/api/v1/raft/{quote(name, safe='')}"
 
 
 def _tag(name: str) -> str:

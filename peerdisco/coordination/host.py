@@ -97,6 +97,8 @@ class Host:
         if job in self._over:
             return Reply(ReplyCode.UNKNOWN)
         async with self._forming.setdefault(job, asyncio.Lock()):
+            if job in self._hosted and self._hosted[job].group.superseded:
+                await self._leave(job)
             if job not in self._hosted:
                 replica = JobReplica()
                 group = await self._ports.groups.create(

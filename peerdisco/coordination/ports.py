@@ -67,6 +67,10 @@ class Group(Protocol):
     def voters(self) -> tuple[NodeId, ...]:
         """The members."""
 
+    @property
+    def superseded(self) -> bool:
+        """The group was recovered by force without this node, which may join it anew."""
+
     async def propose(self, command: bytes, *, timeout: float) -> object:
         """Commit an entry and return what applying it here returned."""
 

@@ -5,6 +5,7 @@ Adapters translate values and errors, nothing else: what a job or a tag is, is d
 
 from peerdisco.views.cluster import ClusterViews
 from peerdisco.views.files import FileViews
+from peerdisco.views.groups import RaftViews
 from peerdisco.views.jobs import JobViews
 
-__all__ = ["ClusterViews", "FileViews", "JobViews"]
+__all__ = ["ClusterViews", "FileViews", "JobViews", "RaftViews"]

@@ -25,6 +25,7 @@ class ClusterViews:
         layout: Callable[[], Layout],
         join_command: Callable[[], str],
         client_string: Callable[[], str],
+        stuck: Callable[[], tuple[str, ...]],
     ) -> None:
         self._identity = identity
         self._config = config
@@ -32,6 +33,7 @@ class ClusterViews:
         self._layout = layout
         self._join_command = join_command
         self._client_string = client_string
+        self._stuck = stuck
 
     def status(self) -> ClusterFacts:
         """See Cluster."""
@@ -46,6 +48,7 @@ class ClusterViews:
             epoch=layout.epoch,
             ready=ready,
             reason="" if ready else "the node has not heard of a layout of the storage yet",
+            stuck=self._stuck(),
         )
 
     def members(self) -> Sequence[MemberView]:

@@ -38,6 +38,14 @@ from peerdisco_webui.messages import (
     TagPage,
     TagView,
 )
+from peerdisco_webui.raft_messages import (
+    ElectionView,
+    GroupDetail,
+    GroupMember,
+    GroupState,
+    GroupView,
+    Recovery,
+)
 
 WALL_TIME = 1_800_000_000.0
 
@@ -75,6 +83,55 @@ class FakeCluster:
 
     async def client_string(self) -> str:
         return "pdc1.x.y@127.0.0.1:8989"
+
+
+class FakeRaft:
+    """Two groups; the second has lost its majority, and is recovered when that is confirmed."""
+
+    def __init__(self) -> None:
+        self.layout = GroupDetail(
+            name="layout",
+            state=GroupState.LED,
+            leader="node-a",
+            term=3,
+            voters=("node-a", "node-b", "node-c"),
+            members=(
+                GroupMember(
+                    node="node-a", id="a" * 32, part="voter", role="leader", term=3, last=9, match=9
+                ),
+                GroupMember(node="node-b", id="b" * 32, part="voter", role="silent", match=7),
+            ),
+            election=ElectionView(
+                node="node-a", term=3, cause="evidence against the leader", seconds_ago=61.2
+            ),
+        )
+        self.job = GroupDetail(
+            name="job/count",
+            state=GroupState.STUCK,
+            detail="2 of 3 voters do not answer: node-b, node-c",
+            term=5,
+            voters=("node-a", "node-b", "node-c"),
+        )
+
+    async def list(self) -> Sequence[GroupView]:
+        return [self.job, self.layout]
+
+    async def show(self, name: str) -> GroupDetail:
+        for group in (self.job, self.layout):
+            if group.name == name:
+                return group
+        raise NotFound(f"no node that answers is a member of a group {name}")
+
+    async def recover(self, name: str, keep: str, *, confirmed: bool) -> Recovery:
+        group = await self.show(name)
+        if group.leader:
+            raise Conflict(f"{name} is led by {group.leader}: it needs no recovery")
+        if confirmed:
+            self.job = msgspec.structs.replace(
+                self.job, state=GroupState.LED, leader=keep, voters=(keep,), detail="", era=1
+            )
+        consequence = "kept is everything up to entry 7; lost is whatever only node-b had after it"
+        return Recovery(name=name, kept=keep, consequence=consequence, done=confirmed)
 
 
 class FakeFiles:
@@ -303,13 +360,14 @@ class Unclosed(io.BytesIO):
 
 
 class Backend:
-    """The three ports over one memory."""
+    """The ports over one memory."""
 
     def __init__(self) -> None:
         self.cluster = FakeCluster()
+        self.raft = FakeRaft()
         self.files = FakeFiles()
         self.jobs = FakeJobs(self.files)
-        self.views = Views(self.cluster, self.jobs, self.files)
+        self.views = Views(self.cluster, self.jobs, self.files, self.raft)
 
     def app(self, **settings: Any) -> Any:
         """The real application over this memory."""

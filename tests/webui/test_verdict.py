@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from peerdisco_webui.messages import ClusterFacts, Level, MemberState, MemberView
@@ -48,3 +49,12 @@ def test_more_copies_survive_more() -> None:
 def test_a_node_without_storage_that_dies_takes_nothing_along() -> None:
     worker = MemberView(id="w", name="w", address="a:1", state=MemberState.DEAD)
     assert judge(FACTS, [*members(3), worker]).level is Level.GOOD
+
+
+def test_groups_that_stand_still_come_first() -> None:
+    """Whatever else is wrong."""
+    facts = msgspec.structs.replace(FACTS, stuck=("job/a", "job/b", "job/c", "layout"))
+    verdict = judge(facts, members(1, 2))
+    assert verdict.level is Level.DANGER
+    assert "stand still: job/a, job/b, job/c and 1 more" in verdict.headline
+    assert "raft recover" in verdict.detail

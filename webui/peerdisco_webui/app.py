@@ -18,6 +18,7 @@ from aiohttp.typedefs import Middleware
 from peerdisco_webui.api_cluster import ClusterApi
 from peerdisco_webui.api_files import BlobsApi
 from peerdisco_webui.api_jobs import JobsApi
+from peerdisco_webui.api_raft import RaftApi
 from peerdisco_webui.api_tags import TagsApi
 from peerdisco_webui.errors import ApiError, NotFound, StorageFull, Unavailable
 from peerdisco_webui.pages import Pages
@@ -76,6 +77,7 @@ def routes(
     """All that can be reached."""
     cluster = ClusterApi(views.cluster, version, authority_pem)
     jobs, blobs, tags = JobsApi(views.jobs), BlobsApi(views.files), TagsApi(views.files)
+    raft = RaftApi(views.raft)
     job, tag = "/api/v1/jobs/{name}", "/api/v1/tags/{name}"
     attribute = f"{tag}/attributes/{{key}}"
     return (
@@ -100,6 +102,9 @@ def routes(
         Route("GET", f"{job}/results", jobs.results, Access.READ),
         Route("GET", f"{job}/events", jobs.events, Access.READ),
         Route("POST", f"{job}/kill", jobs.kill, Access.WRITE),
+        Route("GET", "/api/v1/raft", raft.list, Access.READ),
+        Route("GET", "/api/v1/raft/{name}", raft.show, Access.READ),
+        Route("POST", "/api/v1/raft/{name}/recover", raft.recover, Access.ADMIN),
         Route("POST", "/api/v1/blobs", blobs.put, Access.WRITE),
         Route("GET", "/api/v1/blobs/{id}", blobs.get, Access.READ),
         Route("GET", "/api/v1/tags", tags.list, Access.READ),

@@ -71,6 +71,7 @@ class ClusterFacts(View, frozen=True, kw_only=True):
         epoch: Number of the layout; 0 while there is none.
         ready: Whether the node has joined, can write and is not stopping.
         reason: Why it is not ready, for people; empty when it is.
+        stuck: Groups of this node that have lost their majority.
     """
 
     cluster: str
@@ -81,6 +82,7 @@ class ClusterFacts(View, frozen=True, kw_only=True):
     epoch: int = 0
     ready: bool = True
     reason: str = ""
+    stuck: tuple[str, ...] = ()
 
 
 class Level(enum.StrEnum):

@@ -24,6 +24,11 @@ from peerdisco_webui.messages import (
     TagPage,
     TagView,
 )
+from peerdisco_webui.raft_messages import (
+    GroupDetail,
+    GroupView,
+    Recovery,
+)
 
 
 class Cluster(Protocol):
@@ -100,6 +105,22 @@ class Files(Protocol):
         """Set an attribute of an existing tag, or delete it with None."""
 
 
+class Raft(Protocol):
+    """The Raft groups of the cluster, on whatever nodes. Unknown names raise NotFound."""
+
+    async def list(self) -> Sequence[GroupView]:
+        """All groups that an answering node is a member of, by name."""
+
+    async def show(self, name: str) -> GroupDetail:
+        """One group, as all its members that answer see it."""
+
+    async def recover(self, name: str, keep: str, *, confirmed: bool) -> Recovery:
+        """Make one member the whole of a group that lost its majority for good.
+
+        Conflict when the group needs no such thing, or another member has more.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Views:
     """All that the pages and the API show."""
@@ -107,3 +128,4 @@ class Views:
     cluster: Cluster
     jobs: Jobs
     files: Files
+    raft: Raft

@@ -21,6 +21,8 @@ def judge(facts: ClusterFacts, members: Sequence[MemberView]) -> Verdict:
     silent = [member for member in homes if member.state in (MemberState.DEAD, MemberState.SUSPECT)]
     margin = (min(facts.replicas, len(homes)) - 1) // 2 - len(silent)
     count = nodes(len(alive)) + " alive"
+    if facts.stuck:
+        return _stuck(count, facts.stuck)
     if silent:
         return _wounded(count, silent, margin)
     if len(homes) < NODES_FOR_SAFETY:
@@ -31,6 +33,16 @@ def judge(facts: ClusterFacts, members: Sequence[MemberView]) -> Verdict:
         detail=f"Every file has {min(facts.replicas, len(homes))} copies, "
         "and every job goes on when its coordinator is lost.",
         can_lose=margin,
+    )
+
+
+def _stuck(count: str, groups: Sequence[str]) -> Verdict:
+    names = ", ".join(groups[:3]) + (f" and {len(groups) - 3} more" if len(groups) > 3 else "")
+    return Verdict(
+        level=Level.DANGER,
+        headline=f"{count}; these have lost the majority of their nodes and stand still: {names}",
+        detail="Bring the silent nodes back, and they go on by themselves. Only if that is "
+        "impossible for good: `peerdisco raft show GROUP`, then `peerdisco raft recover`.",
     )
 
 

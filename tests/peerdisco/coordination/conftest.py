@@ -121,6 +121,8 @@ class SharedGroup:
 
 
 class FakeGroup:
+    superseded = False
+
     def __init__(self, shared: SharedGroup, me: str, machine: StateMachine) -> None:
         self.shared, self.me, self.machine = shared, me, machine
         self.applied = 0
