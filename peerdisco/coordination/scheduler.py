@@ -159,6 +159,8 @@ class Scheduler:
                 continue
             if node in task.failed_on:
                 continue
+            if not state.ready(key):
+                continue  # outputs were lost meanwhile, and a copy would read only the rest
             median = durations[len(durations) // 2]
             allowed = max(self._config.backup_after_s, self._config.backup_factor * median)
             due = self._started.get(number, now) + allowed

@@ -155,6 +155,7 @@ class JobState:
 
     def inputs_of(self, key: TaskKey) -> tuple[Input, ...]:
         """What a ready task reads now."""
+        assert self.ready(key), "a task that is given a part of its inputs loses records silently"
         sources = self.task(key).sources
         if key[0] == 0:
             assert self.inputs is not None

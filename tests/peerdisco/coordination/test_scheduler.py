@@ -10,6 +10,7 @@ from peerdisco.coordination.facts import (
     AttemptEnded,
     InputsResolved,
     JobSubmitted,
+    NodeLost,
     StageOpened,
 )
 from peerdisco.coordination.scheduler import Choice, Scheduler, SchedulerConfig
@@ -21,6 +22,7 @@ from peerdisco.messages import (
     Grouping,
     Input,
     JobSpec,
+    Output,
     Stage,
     TaskError,
 )
@@ -119,6 +121,38 @@ def test_there_are_no_backups_while_anything_waits() -> None:
     finish(state, scheduler, quick, 0.1)
     assert scheduler.choose(state, "c", alive=ALIVE, now=50.0).task is None
     assert scheduler.choose(state, "c", alive=ALIVE, now=51.0) == Choice((0, 2))
+
+
+def test_a_task_whose_inputs_are_lost_gets_no_backup_until_they_are_back() -> None:
+    """Found by seed 3: the backup read what was left, and the job's result lacked records."""
+    spec = JobSpec(
+        "j",
+        "me",
+        (Stage("map", Grouping.SPLIT), Stage("reduce", Grouping.GROUP_ALL)),
+        (),
+        0,
+        "3.11",
+    )
+    state, scheduler = JobState(), Scheduler(CONFIG, lambda item: ())
+    state.apply(JobSubmitted(spec, "pack", 0.0))
+    state.apply(InputsResolved((Input(("raw://1",)), Input(("raw://2",))), ("", ""), 0.0))
+    state.apply(StageOpened(0, 0.0))
+    for number, node in enumerate(("a", "b")):
+        assign(state, scheduler, number, node, 0.0)
+        output = Output(0, f"segment://{node}/segments/j/{number}.0/0", 10, 1)
+        state.apply(AttemptEnded(number + 1, Finished((output,)), 1.0))
+        scheduler.ended(number + 1, 1, 1.0)
+    state.apply(StageOpened(1, 1.0))
+    state.apply(Assigned(1, 0, 3, "c", 1.0))
+    scheduler.started(3, 1.0)
+    state.apply(NodeLost("b", 9.0))
+    assert scheduler.choose(state, "a", alive=["a", "c"], now=9.0) == Choice((0, 1))
+    state.apply(Assigned(0, 1, 4, "a", 9.0))
+    scheduler.started(4, 9.0)
+    assert scheduler.choose(state, "a", alive=["a", "c"], now=50.0).task is None
+    output = Output(0, "segment://a/segments/j/4.0/0", 10, 1)
+    state.apply(AttemptEnded(4, Finished((output,)), 51.0))
+    assert scheduler.choose(state, "a", alive=["a", "c"], now=51.0) == Choice((1, 0), backup=True)
 
 
 @settings(max_examples=50, deadline=None)
