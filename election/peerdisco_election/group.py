@@ -66,7 +66,7 @@ class Hub(Protocol):
     def persist(self, group: Group, number: int, writes: Sequence[storage.Write]) -> None:
         """Commit these with the next batch, then call `group.persisted(number)`."""
 
-    def post(self, group: Group, to: str, message: GroupMessage) -> None:
+    def post(self, to: str, group: str, message: GroupMessage) -> None:
         """Send with the frame that closes this turn."""
 
     def rearm(self, group: Group) -> None:
@@ -309,7 +309,7 @@ class Group:
         self._durable = number
         while self._held and self._held[0].after <= number:
             send = self._held.popleft()
-            self._hub.post(self, send.to, send.message)
+            self._hub.post(send.to, self.name, send.message)
         self._perform(self.core.persisted(number, now))
 
     def flush(self, now: float) -> int:
@@ -359,7 +359,7 @@ class Group:
                     if effect.after > self._durable:
                         self._held.append(effect)
                     else:
-                        self._hub.post(self, effect.to, effect.message)
+                        self._hub.post(effect.to, self.name, effect.message)
                 case Apply():
                     for entry in effect.entries:
                         self._apply(entry)

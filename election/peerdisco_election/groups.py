@@ -249,9 +249,10 @@ class Groups:
         """Commit these with the next batch."""
         self._writer.persist(group, number, writes)
 
-    def post(self, group: Group, to: str, message: GroupMessage) -> None:
+    def post(self, to: str, group: str, message: GroupMessage) -> None:
         """Send with the frame that closes this turn."""
-        self._outbox.add(to, Envelope(group.name, message, group.era))
+        known = self._groups.get(group)
+        self._outbox.add(to, Envelope(group, message, known.era if known else 0))
         self._wake_up.set()
 
     def rearm(self, group: Group) -> None:
@@ -367,7 +368,7 @@ class Groups:
             self.counters.other_eras += 1
             if envelope.era < group.era:
                 # Any message will do: its era tells the peer that it was given up.
-                self.post(group, peer, HeartbeatReply(0))
+                self.post(peer, group.name, HeartbeatReply(0))
 
     def _receive_datagram(self, peer: str, address: Address, payload: bytes) -> None:  # noqa: ARG002
         try:
