@@ -76,11 +76,8 @@ class Links:
                     wait_s, failures = RETRY_FIRST_S, 0
                     await _pump(queue, socket)
                 logger.debug("link_closed peer=%s", peer)
-            except ConnectionRefusedError:
-                self._link_lost(peer)
-                failures += 1
-            except (OSError, aiohttp.ClientError) as error:
-                if isinstance(getattr(error, "os_error", None), ConnectionRefusedError):
+            except OSError as error:
+                if isinstance(error, ConnectionRefusedError):
                     self._link_lost(peer)
                 logger.debug("link_failed peer=%s error=%r", peer, error)
                 failures += 1

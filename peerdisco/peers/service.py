@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import aiohttp
@@ -162,16 +164,19 @@ class Peers:
     async def _link(self, peer: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
         assert self._session is not None, "used outside `listening`"
         base, name = self._target(peer)
-        async with asyncio.timeout(CONNECT_TIMEOUT_S) as until_made:
-            async with self._session.ws_connect(
-                f"{base}/link",
-                ssl=self._context or False,
-                server_hostname=name,
-                headers=self._security.request_headers(),
-                heartbeat=LINK_HEARTBEAT_S,
-                max_msg_size=BODY_BYTES_MAX,
-                compress=0,
-            ) as socket:
+        with _as_os_errors():
+            async with (
+                asyncio.timeout(CONNECT_TIMEOUT_S) as until_made,
+                self._session.ws_connect(
+                    f"{base}/link",
+                    ssl=self._context or False,
+                    server_hostname=name,
+                    headers=self._security.request_headers(),
+                    heartbeat=LINK_HEARTBEAT_S,
+                    max_msg_size=BODY_BYTES_MAX,
+                    compress=0,
+                ) as socket,
+            ):
                 until_made.reschedule(None)  # a link lasts as long as it works
                 yield socket
 
@@ -205,7 +210,14 @@ def _as_os_errors() -> Iterator[None]:
     """Turn the client library's errors into the operating system's words for them."""
     try:
         yield
-    except (OSError, asyncio.CancelledError):
+    except aiohttp.ClientConnectorError as error:
+        cause = error.os_error
+        number = cause.errno or 0
+        reason = os.strerror(number) if number in errno.errorcode else str(cause)
+        refused = isinstance(cause, ConnectionRefusedError)
+        kind = ConnectionRefusedError if refused else ConnectionError
+        raise kind(f"{format_address((error.host, error.port or 0))}: {reason}") from error
+    except OSError:
         raise
     except aiohttp.ClientError as error:
         raise ConnectionResetError(f"the peer broke off: {error!r}") from error

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import os
 import socket
 from collections.abc import AsyncIterator
 from typing import Self
@@ -205,3 +206,12 @@ async def test_a_link_to_a_peer_that_accepts_and_says_nothing_is_given_up_in_tim
                 with pytest.raises(TimeoutError):
                     async with pair.peers[0]._link(IDS[1]):
                         pass
+
+
+async def test_a_refused_connection_is_told_in_the_systems_words() -> None:
+    """ConnectionError is the promise that the peer has not taken the request."""
+    async with Pair() as pair:
+        pair.ports[1] = free_port()
+        with pytest.raises(ConnectionRefusedError) as refused:
+            await pair.peers[0].call(IDS[1], "echo", b"", timeout=5)
+        assert str(refused.value) == f"127.0.0.1:{pair.ports[1]}: {os.strerror(errno.ECONNREFUSED)}"
