@@ -28,4 +28,4 @@ def _shared_place(candidates: Sequence[Candidate], replicas: int) -> Table:
 
 def share() -> None:
     """Share from now on, in this process. Idempotent."""
-    keeper_module.place = _shared_place
+    keeper_module.place = _shared_place  # type: ignore[attr-defined]  # its own import, replaced
