@@ -48,12 +48,16 @@ class Background:
             work.close()
             raise Unavailable("the storage is not running" if not self._group else "too busy")
         self._running += 1
-        return self._group.create_task(self._guarded(work))
+        task = self._group.create_task(self._guarded(work))
+        task.add_done_callback(lambda _: self._ended(work))
+        return task
+
+    def _ended(self, work: Coroutine[object, object, None]) -> None:
+        self._running -= 1
+        work.close()  # one whose task was cancelled before its first step was never begun
 
     async def _guarded(self, work: Coroutine[object, object, None]) -> None:
         try:
             await work
         except (OSError, Unavailable) as error:
             logger.debug(f"event=background_failed error={error!r}")
-        finally:
-            self._running -= 1

@@ -33,15 +33,7 @@ class _Silent:
 async def test_operations_that_are_under_way_end_when_the_storage_stops() -> None:
     """Found by seed 4: a request handler waited for ever, and the node's stop for it."""
     background = Background()
-    coordinator = Coordinator(
-        "a",
-        _Keeper(),  # type: ignore[arg-type]  # the part of it that is used
-        _Silent(),  # type: ignore[arg-type]  # likewise
-        background,
-        random.Random(1),
-        lambda name: PlainKind(),
-        lambda name, content: None,
-    )
+    coordinator = _coordinator(background)
     async with asyncio.TaskGroup() as group:
         service = group.create_task(background.run())
         await background.started.wait()
@@ -51,6 +43,30 @@ async def test_operations_that_are_under_way_end_when_the_storage_stops() -> Non
         await asyncio.sleep(0)
         service.cancel()
     assert [first.result(), second.result()] == ["the storage stops"] * 2
+
+
+async def test_an_operation_ends_although_its_batch_never_began() -> None:
+    """A task that is cancelled before its first step runs no clean-up of its own."""
+    background = Background()
+    coordinator = _coordinator(background)
+    async with asyncio.TaskGroup() as group:
+        service = group.create_task(background.run())
+        await background.started.wait()
+        outcome = group.create_task(_outcome(coordinator))
+        service.cancel()
+    assert outcome.result() == "the storage stops"
+
+
+def _coordinator(background: Background) -> Coordinator:
+    return Coordinator(
+        "a",
+        _Keeper(),  # type: ignore[arg-type]  # the part of it that is used
+        _Silent(),  # type: ignore[arg-type]  # likewise
+        background,
+        random.Random(1),
+        lambda name: PlainKind(),
+        lambda name, content: None,
+    )
 
 
 async def _outcome(coordinator: Coordinator) -> str:

@@ -106,8 +106,10 @@ class Coordinator:
         queue.waiting.append((tuple(operations), future))
         queue.operations += len(operations)
         if idle:
-            self._background.start(self._drain(name, queue))
+            task = self._background.start(self._drain(name, queue))
             self._queues[name] = queue
+            # A task that is cancelled before its first step runs no `finally`.
+            task.add_done_callback(lambda _: self._abandon(name, queue, ()))
         return await future
 
     async def _drain(self, name: str, queue: _Queue) -> None:
@@ -129,11 +131,17 @@ class Coordinator:
                     if not future.done():
                         future.set_result(mine)
         finally:
-            del self._queues[name]
-            for _, future in (*batch, *queue.waiting):
-                if not future.done():  # the service stops: whoever waits must not wait for ever
-                    future.set_exception(Unavailable("the storage stops", unknown=True))
-                    future.exception()
+            self._abandon(name, queue, batch)
+
+    def _abandon(self, name: str, queue: _Queue, batch: Sequence[_Waiting]) -> None:
+        """Forget a queue; whoever still waits learns that the service stops."""
+        if self._queues.get(name) is not queue:
+            return
+        del self._queues[name]
+        for _, future in (*batch, *queue.waiting):
+            if not future.done():
+                future.set_exception(Unavailable("the storage stops", unknown=True))
+                future.exception()
 
     async def _commit(self, name: str, operations: Sequence[Operation]) -> list[Reply]:
         """Have a batch chosen, whatever number of rounds that takes within the limit."""
