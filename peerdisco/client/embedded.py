@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import atexit
 import sys
+import threading
+from collections.abc import Callable
 
 from peerdisco.addresses import Address, format_address
 from peerdisco.platforms import require_node_platform
@@ -20,9 +22,19 @@ def start() -> Address:
     from peerdisco.daemon import start_embedded
 
     node = start_embedded()
-    atexit.register(node.close)
+    _at_exit(node.close)
     sys.stderr.write(
         "peerdisco: no cluster named in PEERDISCO and none on this machine; started an embedded "
         f"node, http://{format_address(node.http_address)}, that ends with this program\n"
     )
     return node.http_address
+
+
+def _at_exit(close: Callable[[], object]) -> None:
+    """Call when the program ends, while the threads that the node needs can still work.
+
+    `atexit` is too late for that: thread pools refuse work by then, and the node would not stop
+    in order. What they use themselves has no public name.
+    """
+    register = getattr(threading, "_register_atexit", atexit.register)
+    register(close)
