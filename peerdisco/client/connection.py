@@ -76,14 +76,19 @@ def _length(file: BinaryIO) -> int:
     return length
 
 
+def unchecked_context() -> ssl.SSLContext:
+    """A context that accepts anybody: for asking who is there, never for anything secret."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 def pinned_context(address: Address, fingerprint: str) -> ssl.SSLContext:
     """A context that accepts the nodes of that cluster only. Raises WrongCluster or OSError."""
     from peerdisco.security.certificates import fingerprint as fingerprint_of
 
-    unchecked = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    unchecked.check_hostname = False
-    unchecked.verify_mode = ssl.CERT_NONE
-    connection = Connection(address, unchecked)
+    connection = Connection(address, unchecked_context())
     try:
         response = connection.exchange("GET", "/ca.pem", b"", {}, CONNECT_TIMEOUT_S)
         pem = response.read(PEM_BYTES_MAX).decode("ascii", "replace")

@@ -6,18 +6,22 @@ an embedded one-node cluster that ends with this process. One value is one share
 
 from __future__ import annotations
 
-import http.client
 import os
 import threading
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from peerdisco.addresses import Address
 from peerdisco.client.cluster import Cluster
-from peerdisco.client.connection import NETWORK_ERRORS
+from peerdisco.client.connection import NETWORK_ERRORS, Connection, unchecked_context
+from peerdisco.client.errors import NoCluster
 from peerdisco.client.session import Session
 from peerdisco.client.target import LOCAL, Target, parse_target
+
+if TYPE_CHECKING:
+    import ssl
 
 VARIABLE = "PEERDISCO"
 PROBE_TIMEOUT_S = 0.5
@@ -33,7 +37,8 @@ def connect(peer: Peer = None) -> Cluster:
     """The cluster that `peer` means.
 
     Nothing is sent yet, except to find out whether a node runs on this machine. Raises BadPeer,
-    and PeerdiscoError when an embedded node cannot be started.
+    NoCluster when this machine's node asks for a client string, and
+    PeerdiscoError when an embedded node cannot be started.
     """
     if isinstance(peer, Cluster):
         return peer
@@ -51,12 +56,12 @@ def find(peer: Peer = None) -> Cluster:
     return _cluster(parse_target(text) if text else Target((LOCAL,)))
 
 
-def is_node(address: Address) -> bool:
-    """Whether a peerdisco node serves plain HTTP at an address; quick, and never raises."""
-    connection = http.client.HTTPConnection(*address, timeout=PROBE_TIMEOUT_S)
+def is_node(address: Address, context: ssl.SSLContext | None = None) -> bool:
+    """Whether a peerdisco node serves HTTP at an address; quick, and never raises."""
+    connection = Connection(address, context)
     try:
-        connection.request("GET", "/healthz")
-        answer = msgspec.json.decode(connection.getresponse().read(4096))
+        response = connection.exchange("GET", "/healthz", b"", {}, PROBE_TIMEOUT_S)
+        answer = msgspec.json.decode(response.read(4096))
         return isinstance(answer, dict) and "peerdisco" in answer
     except (*NETWORK_ERRORS, msgspec.MsgspecError):
         return False
@@ -68,6 +73,11 @@ def is_node(address: Address) -> bool:
 def _default() -> Cluster:
     if is_node(LOCAL):
         return _cluster(Target((LOCAL,)))
+    if is_node(LOCAL, unchecked_context()):
+        raise NoCluster(
+            "the node of this machine serves its clients by TLS, so a program needs a client "
+            "string: set PEERDISCO to what the node printed behind `Use:` when it started"
+        )
     from peerdisco.client.embedded import start
 
     return _cluster(Target((start(),)))

@@ -168,8 +168,7 @@ class Session:
                     wrong = error
                     continue
                 except NETWORK_ERRORS as error:
-                    reason = str(error) or type(error).__name__
-                    failures.append(f"{format_address(address)}: {reason}")
+                    failures.append(f"{format_address(address)}: {self._words(error)}")
                     continue
                 if response.status < 400:
                     self._succeeded(address)
@@ -197,6 +196,11 @@ class Session:
                 )
             self._interrupt.wait(pause)
             pause = min(pause * 2, PAUSE_MAX_S)
+
+    def _words(self, error: Exception) -> str:
+        if isinstance(error, http.client.RemoteDisconnected) and not self.target.fingerprint:
+            return "closed the connection; if that node serves TLS, use its client string"
+        return str(error) or type(error).__name__
 
     def _attempt(self, address: Address, request: _Request) -> tuple[Connection, HTTPResponse]:
         """One attempt at one node. A kept connection that the node has closed gets a second."""

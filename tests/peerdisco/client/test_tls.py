@@ -13,7 +13,9 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from peerdisco.client import Cluster, Refused
-from peerdisco.client.errors import WrongCluster
+from peerdisco.client.connection import unchecked_context
+from peerdisco.client.errors import NoCluster, WrongCluster
+from peerdisco.client.resolve import is_node
 from peerdisco.client.session import Session
 from peerdisco.client.target import Target, parse_target
 from peerdisco.security.certificates import (
@@ -97,3 +99,17 @@ def test_a_bad_token_is_refused(address: tuple[str, int]) -> None:
     with pytest.raises(Refused, match="peerdisco token create") as caught:
         Cluster(session).status()
     assert caught.value.status == 401
+
+
+def test_a_plain_request_is_told_that_the_node_may_want_a_client_string(
+    address: tuple[str, int],
+) -> None:
+    cluster = Cluster(Session(Target((address,)), patience_s=0.0))
+    with pytest.raises(NoCluster, match="use its client string"):
+        cluster.status()
+
+
+def test_a_node_that_serves_tls_is_known_for_one(address: tuple[str, int]) -> None:
+    """Otherwise a program would start an embedded node beside the node of its machine."""
+    assert not is_node(address)
+    assert is_node(address, unchecked_context())
