@@ -18,6 +18,10 @@ class StorageConfig:
         repair_interval_s: How often a node checks that its blobs have all their copies.
         repair_concurrency: Copies that one node sends at a time for repair.
         retry_s: Pause before repair or handover tries again what failed.
+        lease_s: How long the garbage collection leaves a blob alone that was put or pinned.
+        trash_s: How long a condemned blob stays readable.
+        collection_interval_s: Time between the beginnings of two garbage collections.
+        mark_timeout_s: Patience with a node that reads the registers of some partitions.
     """
 
     call_timeout_s: float = 2.0
@@ -28,3 +32,7 @@ class StorageConfig:
     repair_interval_s: float = 600.0
     repair_concurrency: int = 4
     retry_s: float = 1.0
+    lease_s: float = 86400.0
+    trash_s: float = 86400.0
+    collection_interval_s: float = 86400.0
+    mark_timeout_s: float = 600.0

@@ -13,6 +13,13 @@ class KeyedLocks:
     def __init__(self) -> None:
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
 
+    async def settle(self) -> None:
+        """Return when everybody who holds or awaits a lock now has had it."""
+        for key in list(self._locks):
+            if key in self._locks:
+                async with self.hold(key):
+                    pass
+
     @asynccontextmanager
     async def hold(self, key: str) -> AsyncIterator[None]:
         """Hold the lock of a key."""

@@ -109,6 +109,9 @@ class Disk(Protocol):
     async def size(self, path: str) -> int | None:
         """Length in bytes, or None when there is no such file."""
 
+    async def list(self, directory: str) -> list[str]:
+        """Sorted names in a directory; empty when there is no such directory."""
+
     async def remove(self, path: str) -> None:
         """Delete a file; a missing one is no error."""
 

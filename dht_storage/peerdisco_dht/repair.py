@@ -155,7 +155,10 @@ class Repair:
         mine = {
             blob: row
             for blob, row in rows
-            if row.where is not Where.NOWHERE and row.role is Role.REPLICA and self._home(blob)
+            if row.where is not Where.NOWHERE
+            and row.role is Role.REPLICA
+            and row.condemned is None
+            and self._home(blob)
         }
         answers = await self._ask_homes(mine)
         missing: list[_Missing] = []
@@ -165,7 +168,7 @@ class Repair:
                 self._try_again(blob)
             released = [s for s in state.values() if s and s.copy is Copy.RELEASED]
             if released:
-                await self._shelf.hold(blob, released[0].pins)
+                await self._shelf.hold(blob, released[0].pins, 0.0)
                 continue
             lacking = tuple(h for h, s in state.items() if s and s.copy is Copy.MISSING)
             holding = [h for h, s in state.items() if s and s.copy is Copy.HELD]
@@ -204,7 +207,7 @@ class Repair:
         asks: dict[NodeId, list[Hold]] = {}
         for blob, row in rows.items():
             for home in self._others(blob):
-                asks.setdefault(home, []).append(Hold(blob, row.pins))
+                asks.setdefault(home, []).append(Hold(blob, row.pins, row.lease))
         alive = self._members.alive()
         answers = await ask_all(
             [home for home in asks if home in alive],

@@ -4,7 +4,7 @@ Read this first. A node's storage offers `blobs`, `tags` and `registers` to the 
 and the same services to its peers. All of it follows one layout, which the composition root
 adopts from the Raft group "layout" (or from gossip); nothing here elects or counts anybody.
 
-What is left out so far: garbage collection of blobs that no tag names, scrubbing, quotas, tokens.
+What is left out so far: scrubbing, quotas, tokens.
 """
 
 from __future__ import annotations
@@ -15,10 +15,15 @@ from collections.abc import Callable
 
 from peerdisco_dht.background import Background
 from peerdisco_dht.blobs.blobs import Blobs
+from peerdisco_dht.blobs.leases import Leases
+from peerdisco_dht.blobs.pinning import Pinner
 from peerdisco_dht.blobs.putting import Putter
 from peerdisco_dht.blobs.sending import Sender
 from peerdisco_dht.blobs.service import BlobService
 from peerdisco_dht.blobs.shelf import Shelf
+from peerdisco_dht.collection.collector import Collector
+from peerdisco_dht.collection.marker import Marker, References
+from peerdisco_dht.collection.participant import Participant
 from peerdisco_dht.config import StorageConfig
 from peerdisco_dht.epochs import EpochRpc
 from peerdisco_dht.kademlia.service import Kademlia
@@ -29,6 +34,7 @@ from peerdisco_dht.ports import Datagrams, Disk, Members, NodeId, Rpc, Store
 from peerdisco_dht.registers.acceptors import Acceptors
 from peerdisco_dht.registers.coordinator import Coordinator
 from peerdisco_dht.registers.handover import Handover
+from peerdisco_dht.registers.messages import RegisterValue
 from peerdisco_dht.registers.plain import PlainKind
 from peerdisco_dht.registers.registers import PREFIX as PLAIN_PREFIX
 from peerdisco_dht.registers.registers import Registers
@@ -60,7 +66,9 @@ class Storage:
         rng: Random stream of this room, for pauses; never for names.
         entropy: Unpredictable bytes, for names that must be unique.
         config: Limits and patience.
-        wall_time: The calendar, stamped on tags for people.
+        wall_time: The calendar: stamped on tags for people, and for the leases of blobs.
+        owner_of: The owner that a plain register keeps alive, by key and value, if it does: the
+            garbage collection leaves alone what a living owner has put.
     """
 
     def __init__(
@@ -77,6 +85,7 @@ class Storage:
         entropy: Callable[[int], bytes],
         config: StorageConfig | None = None,
         wall_time: Callable[[], float] = lambda: 0.0,
+        owner_of: Callable[[str, bytes], str | None] = lambda _key, _value: None,
     ) -> None:
         config = config or StorageConfig()
         names = UniqueNames(entropy)
@@ -94,7 +103,8 @@ class Storage:
         self._handover = Handover(me, self._keeper, epochs, members, coordinator, config)
         self._kinds: dict[str, Kind] = {PLAIN_PREFIX: PlainKind(), TAG_PREFIX: TagKind()}
 
-        self._shelf = Shelf(disk, index, names.next)
+        leases = Leases(wall_time, config.lease_s)
+        self._shelf = Shelf(disk, index, names.next, leases)
         BlobService(self._shelf, rpc, config.transfers_max)
         sender = Sender(self._shelf, rpc, config)
         self._repair = Repair(me, self._shelf, sender, self._keeper, members, rpc, config)
@@ -109,13 +119,29 @@ class Storage:
             self._repair.want,
             config,
         )
+        pinner = Pinner(self._shelf, epochs, self._keeper, members, names.next, config)
         self.registers = Registers(router)
         self.blobs = Blobs(
-            me, self._shelf, putter, rpc, self._keeper, members, self._background, config
+            me, self._shelf, putter, pinner, rpc, self._keeper, members, self._background, config
         )
         self._segments = _Segments(self.blobs)
         self._sealer = Sealer(router, self._background, self._segments.put_bytes)
-        self.tags = Tags(router, epochs, self._keeper, self._segments, wall_time, rng, config)
+        self.tags = Tags(
+            router, epochs, self._keeper, self._segments, pinner, wall_time, rng, config
+        )
+        Participant(me, self._shelf, disk, index, leases, epochs, self._keeper, config)
+        self._owner_of = owner_of
+        Marker(epochs, self._keeper, router, self._references, config)
+        self.collector = Collector(
+            me,
+            self.registers,
+            epochs,
+            self._keeper,
+            members,
+            self._background,
+            wall_time,
+            config,
+        )
         self.kademlia = (
             Kademlia(me, datagrams, members, self._keeper, rng) if datagrams is not None else None
         )
@@ -128,6 +154,7 @@ class Storage:
             group.create_task(self._keeper.run())
             group.create_task(self._handover.run())
             group.create_task(self._repair.run())
+            group.create_task(self.collector.run())
             if self.kademlia is not None:
                 group.create_task(self.kademlia.run())
 
@@ -168,6 +195,16 @@ class Storage:
         if kind is None:
             raise BadMessage(f"no kind of register has names like {name!r:.40}")
         return kind
+
+    async def _references(self, name: str, value: RegisterValue) -> References:
+        """What a register names, for the garbage collection."""
+        self._kind_of(name)
+        if name.startswith(TAG_PREFIX):
+            return References(await self.tags.references(value))
+        if value.data is None:
+            return References()
+        owner = self._owner_of(name.removeprefix(PLAIN_PREFIX), value.data)
+        return References(owners=(owner,) if owner is not None else ())
 
     def _observe(self, name: str, content: object | None) -> None:
         if isinstance(content, TagHead):

@@ -11,8 +11,9 @@ import base64
 import hashlib
 import random
 import selectors
+from bisect import bisect_left
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -28,7 +29,9 @@ from peerdisco_dht import (
     StorageConfig,
     StorageNode,
     encode,
+    keeper,
 )
+from peerdisco_dht.placement import Candidate, Table, place
 
 T = TypeVar("T")
 Handler = Callable[..., Any]
@@ -75,6 +78,7 @@ class MemoryStore:
         self.rng = rng
         self.crashed = False
         self.commits = 0
+        self._sorted: list[bytes] | None = None
         self._waiting: list[tuple[list[Any], asyncio.Future[None]]] = []
         self._flusher: asyncio.Task[None] | None = None
 
@@ -84,7 +88,10 @@ class MemoryStore:
     def scan(
         self, start: bytes, end: bytes, *, limit: int = 1000, reverse: bool = False
     ) -> list[tuple[bytes, bytes]]:
-        keys = sorted((k for k in self.rows if start <= k < end), reverse=reverse)
+        if self._sorted is None:
+            self._sorted = sorted(self.rows)
+        keys = self._sorted[bisect_left(self._sorted, start) : bisect_left(self._sorted, end)]
+        keys = keys[::-1] if reverse else keys
         return [(key, self.rows[key]) for key in keys[:limit]]
 
     async def commit(self, writes: Sequence[tuple[bytes, bytes | None]]) -> None:
@@ -105,6 +112,8 @@ class MemoryStore:
                     future.exception()
                     continue
                 for key, value in writes:
+                    if value is None or key not in self.rows:
+                        self._sorted = None
                     if value is None:
                         self.rows.pop(key, None)
                     else:
@@ -155,6 +164,11 @@ class MemoryDisk:
         self._check()
         for name in [name for name in self.files if name.startswith(path + "/")]:
             await self.remove(name)
+
+    async def list(self, directory: str) -> list[str]:
+        self._check()
+        parts = [path.rpartition("/") for path in self.files]
+        return sorted(name for parent, _, name in parts if parent == directory)
 
     async def size(self, path: str) -> int | None:
         return len(self.files[path]) if path in self.files else None
@@ -327,7 +341,8 @@ class Node:
             rng=random.Random(f"{cluster.seed}/{name}"),
             entropy=cluster.rng.randbytes,
             config=cluster.config,
-            wall_time=lambda: 1.5e9,
+            wall_time=lambda: cluster.wall_time(),
+            owner_of=lambda key, value: key.removeprefix("alive/") if value == b"yes" else None,
         )
         self.task: asyncio.Task[None] | None = None
 
@@ -355,6 +370,7 @@ class Cluster:
         ] = {}
         self.nodes: dict[str, Node] = {}
         self.machine = LayoutMachine(lambda layout: None)
+        self.wall_time: Callable[[], float] = lambda: 1.5e9
 
     @property
     def ids(self) -> list[str]:
@@ -427,8 +443,24 @@ Story = Callable[[Cluster], Awaitable[None]]
 World = Callable[..., None]
 
 
+@pytest.fixture(scope="session")
+def shared_tables() -> Iterator[None]:
+    """All nodes of all clusters compute the same table for the same nodes; once will do."""
+    with pytest.MonkeyPatch.context() as patch:
+        computed: dict[object, Table] = {}
+
+        def placed(candidates: Sequence[Candidate], replicas: int) -> Table:
+            key = (tuple(candidates), replicas)
+            if key not in computed:
+                computed[key] = place(candidates, replicas)
+            return computed[key]
+
+        patch.setattr(keeper, "place", placed)
+        yield
+
+
 @pytest.fixture
-def world() -> World:
+def world(shared_tables: None) -> World:
     """Runs a story in a cluster of so many nodes whose layout is complete."""
 
     def run(

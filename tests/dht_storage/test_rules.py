@@ -19,7 +19,7 @@ from peerdisco_dht.blobs.identity import (
     key_of_blob,
     partition_of_blob,
 )
-from peerdisco_dht.blobs.messages import Keep
+from peerdisco_dht.blobs.messages import BlobRow, Condemned, Keep, Role, Where
 from peerdisco_dht.blobs.pins import GONE_MAX, LIVE_MAX, SHARED, Pins, merge, pin, release
 from peerdisco_dht.keys import key_of_node, node_of_key, partition_of_key
 from peerdisco_dht.layout import Placement
@@ -134,7 +134,11 @@ GOLDEN = [
         "86 66616363657074 63722f78 8201616e 4176 8202616e f5",
     ),
     (RegisterValue(3, b"d", (Session("s", 1, (2,), (3,)),)), "83 03 4164 81 84 6173 01 8102 8103"),
-    (Keep("b3-", Pins(("o/1",), ()), b"d"), "83 6362332d 82 81636f2f31 80 4164"),
+    (Keep("b3-", Pins(("o/1",), ()), b"d"), "84 6362332d 82 81636f2f31 80 4164 fb0000000000000000"),
+    (
+        BlobRow(1, Where.FILE, Role.REPLICA, Pins(("o/1",)), 2.5, 3, Condemned(4, 0.5)),
+        "87016466696c65677265706c6963618281636f2f3180 fb4004000000000000 03 8204fb3fe0000000000000",
+    ),
 ]
 
 

@@ -14,6 +14,7 @@ from peerdisco_dht.background import Background
 from peerdisco_dht.blobs.acknowledgement import Durability
 from peerdisco_dht.blobs.identity import CHUNK_BYTES, check_id, partition_of_blob
 from peerdisco_dht.blobs.messages import Held, Ids, Release
+from peerdisco_dht.blobs.pinning import Pinner
 from peerdisco_dht.blobs.putting import BlobInfo, PutOptions, Putter
 from peerdisco_dht.blobs.reading import Reading
 from peerdisco_dht.blobs.service import HAS, RELEASE
@@ -37,6 +38,7 @@ class Blobs:
         me: NodeId,
         shelf: Shelf,
         putter: Putter,
+        pinner: Pinner,
         rpc: Rpc,
         keeper: LayoutKeeper,
         members: Members,
@@ -46,6 +48,7 @@ class Blobs:
         self._me = me
         self._shelf = shelf
         self._putter = putter
+        self._pinner = pinner
         self._rpc = rpc
         self._keeper = keeper
         self._members = members
@@ -69,7 +72,10 @@ class Blobs:
         Raises Unavailable when too few nodes could store it, Limit when it is too large, and
         whatever `source` raises.
         """
-        return await self._putter.put(source, PutOptions(replicas, durability, owner))
+        info = await self._putter.put(source, PutOptions(replicas, durability, owner))
+        if durability is not Durability.LOCAL:
+            self._pinner.note_put(info.id)
+        return info
 
     async def put_bytes(
         self,
@@ -80,7 +86,11 @@ class Blobs:
         owner: str = "",
     ) -> BlobInfo:
         """Store bytes; as `put`."""
-        return await self._putter.put_bytes(data, PutOptions(replicas, durability, owner))
+
+        async def whole() -> AsyncIterator[bytes]:
+            yield data
+
+        return await self.put(whole(), replicas=replicas, durability=durability, owner=owner)
 
     @asynccontextmanager
     async def get(

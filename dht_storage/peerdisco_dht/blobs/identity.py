@@ -30,6 +30,11 @@ def check_id(blob: str) -> str:
     return blob
 
 
+def is_id(blob: str) -> bool:
+    """Whether this is a blob id."""
+    return _ID.fullmatch(blob) is not None
+
+
 def key_of_blob(blob: str) -> bytes:
     """The 160-bit key of a blob: the first bits of its hash."""
     return bytes.fromhex(blob[3 : 3 + 2 * KEY_BYTES])

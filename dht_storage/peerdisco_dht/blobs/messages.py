@@ -29,6 +29,31 @@ class Where(enum.StrEnum):
     """Released: only the pins are remembered."""
 
 
+class Verdict(enum.StrEnum):
+    """What a garbage collection decides about a row."""
+
+    KEEP = "keep"
+    REVIVE = "revive"
+    """Something names it again: out of the trash."""
+    CONDEMN = "condemn"
+    """Nothing names it: into the trash."""
+    REMOVE = "remove"
+    FORGET = "forget"
+    """Drop the memory of a copy that was released long ago."""
+
+
+class Condemned(Message, frozen=True, array_like=True):
+    """A garbage collection found that nothing names a copy; it lies in the trash.
+
+    Attributes:
+        generation: Of the collection.
+        at: Wall time of this node when that generation began here.
+    """
+
+    generation: int
+    at: float
+
+
 class BlobRow(Message, frozen=True, array_like=True):
     """A node's copy of a blob.
 
@@ -37,12 +62,19 @@ class BlobRow(Message, frozen=True, array_like=True):
         where: Where it lies.
         role: What it counts for.
         pins: Who needs it.
+        lease: Wall time until which no garbage collection may condemn it.
+        touched: The newest generation of the collection that this node had heard of when the
+            blob was last put, pinned or handed over; an older one may never condemn it.
+        condemned: Set while it lies in the trash.
     """
 
     size: int
     where: Where
     role: Role
     pins: Pins
+    lease: float = 0.0
+    touched: int = 0
+    condemned: Condemned | None = None
 
 
 class Ids(Message, frozen=True, array_like=True):
@@ -58,10 +90,11 @@ class Held(Message, frozen=True, array_like=True):
 
 
 class Hold(Message, frozen=True, array_like=True):
-    """Merge these pins into your copy of a blob, if you have one, as a replica."""
+    """Merge these pins and this lease into your copy of a blob, if you have one, as a replica."""
 
     id: str
     pins: Pins
+    lease: float = 0.0
 
 
 class Holds(Message, frozen=True, array_like=True):
@@ -89,8 +122,20 @@ class Stored(Message, frozen=True, array_like=True):
     reason: str = ""
 
 
+class PinAsks(Message, frozen=True, array_like=True):
+    """Something is about to name these blobs: keep your copies of them, with a fresh lease.
+
+    Attributes:
+        ids: The blobs.
+        pin: The pin that each of them gets.
+    """
+
+    ids: tuple[str, ...]
+    pin: str
+
+
 class StoredItems(Message, frozen=True, array_like=True):
-    """Answers to Holds, in order."""
+    """Answers to Holds or PinAsks, in order."""
 
     items: tuple[Stored, ...]
 
@@ -101,6 +146,7 @@ class Keep(Message, frozen=True, array_like=True):
     id: str
     pins: Pins
     data: bytes
+    lease: float = 0.0
 
 
 class Offer(Message, frozen=True, array_like=True):
@@ -110,6 +156,7 @@ class Offer(Message, frozen=True, array_like=True):
     pins: Pins
     size: int
     hashes: bytes
+    lease: float = 0.0
 
 
 class Get(Message, frozen=True, array_like=True):

@@ -105,14 +105,6 @@ class Putter:
                     return await self._put_large(pieces, source, options)
         return await self._put_small(b"".join(pieces), options)
 
-    async def put_bytes(self, data: bytes, options: PutOptions) -> BlobInfo:
-        """Store bytes in memory; see Blobs.put_bytes."""
-
-        async def whole() -> AsyncIterator[bytes]:
-            yield data
-
-        return await self.put(whole(), options)
-
     async def _put_small(self, data: bytes, options: PutOptions) -> BlobInfo:
         """Everybody keeps it in the index at once; the local copy is one of them."""
         blob = chunk_list_of(data).id

@@ -30,17 +30,18 @@ class Sender:
         Failures come back as Stored with Copy.FAILED.
         """
         try:
-            chunks = self._shelf.chunk_list(blob)
-            if chunks is None:
+            row, chunks = self._shelf.row(blob), self._shelf.chunk_list(blob)
+            if row is None or chunks is None:
                 return Stored(Copy.MISSING, reason="not on this node any more")
             if chunks.size <= INLINE_BYTES_MAX:
                 data = b"".join([chunk async for chunk in self._chunks(blob, chunks)])
-                return await self.send_small(peer, Keep(blob, pins, data))
-            held = (await self.hold(peer, [Hold(blob, pins)]))[0]
+                return await self.send_small(peer, Keep(blob, pins, data, row.lease))
+            held = (await self.hold(peer, [Hold(blob, pins, row.lease)]))[0]
             if held.copy is not Copy.MISSING:
                 return held
             async with self._streams:
-                return await self._push(peer, Offer(blob, pins, chunks.size, chunks.hashes))
+                offer = Offer(blob, pins, chunks.size, chunks.hashes, row.lease)
+                return await self._push(peer, offer)
         except (OSError, BadMessage, CorruptCopy) as error:
             return Stored(Copy.FAILED, reason=f"{peer}: {error}")
 

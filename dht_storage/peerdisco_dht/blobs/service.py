@@ -84,12 +84,14 @@ class BlobService:
         except BadMessage:
             items = ()
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._hold_one(item.id, item.pins)) for item in items]
+            tasks = [
+                group.create_task(self._hold_one(item.id, item.pins, item.lease)) for item in items
+            ]
         return encode(StoredItems(tuple(task.result() for task in tasks)))
 
-    async def _hold_one(self, blob: str, pins: Pins) -> Stored:
+    async def _hold_one(self, blob: str, pins: Pins, lease: float) -> Stored:
         try:
-            return await self._shelf.hold(blob, pins)
+            return await self._shelf.hold(blob, pins, lease)
         except OSError as error:
             return Stored(Copy.FAILED, reason=str(error))
 
@@ -100,7 +102,7 @@ class BlobService:
             _check(len(request.data) <= INLINE_BYTES_MAX, "not a small blob")
             _check(chunk_list_of(request.data).id == request.id, "the hash is wrong")
             stored = await self._shelf.keep_inline(
-                request.id, request.data, request.pins, Role.REPLICA
+                request.id, request.data, request.pins, Role.REPLICA, request.lease
             )
         except (BadMessage, OSError) as error:
             stored = Stored(Copy.FAILED, reason=str(error))
@@ -144,7 +146,9 @@ class BlobService:
             if last:
                 await spool.write(last)
             _check(chunker.chunk_list() == chunks, "the bytes are not those of the blob")
-            stored = await self._shelf.keep_file(spool, chunks, offer.pins, Role.REPLICA)
+            stored = await self._shelf.keep_file(
+                spool, chunks, offer.pins, Role.REPLICA, offer.lease
+            )
             kept = True
             return stored
         finally:

@@ -20,7 +20,16 @@ from peerdisco_dht.blobs.identity import (
     ChunkList,
     chunk_list_of,
 )
-from peerdisco_dht.blobs.messages import BlobRow, Copy, Role, Stored, Where
+from peerdisco_dht.blobs.leases import Leases
+from peerdisco_dht.blobs.messages import (
+    BlobRow,
+    Condemned,
+    Copy,
+    Role,
+    Stored,
+    Verdict,
+    Where,
+)
 from peerdisco_dht.blobs.pins import Pins, merge, release
 from peerdisco_dht.locks import KeyedLocks
 from peerdisco_dht.messages import decode, encode
@@ -35,6 +44,11 @@ INLINE = b"dht/inline/"
 SPOOL = "dht/spool"
 INLINE_FILES = "dht/inline"
 SET_ASIDE = "dht/set_aside"
+BLOBS = "dht/blobs"
+
+
+Judgement = Callable[[str, BlobRow], tuple[Verdict, Condemned | None]]
+"""Decides about a row; also says what `condemned` is to be when the row stays."""
 
 
 class CorruptCopy(Exception):
@@ -69,12 +83,14 @@ class Shelf:
         disk: For files.
         index: For rows, chunk lists and small blobs.
         unique: Makes names that were never used before.
+        leases: Stamps every copy that is put, pinned or handed over.
     """
 
-    def __init__(self, disk: Disk, index: Store, unique: Callable[[], str]) -> None:
+    def __init__(self, disk: Disk, index: Store, unique: Callable[[], str], leases: Leases) -> None:
         self._disk = disk
         self._index = index
         self._unique = unique
+        self._leases = leases
         self._locks = KeyedLocks()
         self._inline_files: dict[str, str] = {}
         self._lost: list[Callable[[str], None]] = []
@@ -98,6 +114,12 @@ class Shelf:
         row = self.row(blob)
         return row is not None and row.where is not Where.NOWHERE
 
+    def count(self, after: str, limit: int) -> tuple[int, str]:
+        """How many rows follow an id, up to a limit, and the last of them ("" at the end)."""
+        start = ROWS + after.encode() + b"\0"
+        rows = self._index.scan(start, ROWS + b"\xff", limit=limit)
+        return len(rows), rows[-1][0][len(ROWS) :].decode() if len(rows) == limit else ""
+
     def scan(self, after: str, limit: int) -> list[tuple[str, BlobRow]]:
         """Rows behind an id, in order of ids."""
         start = ROWS + after.encode() + b"\0"
@@ -114,23 +136,37 @@ class Shelf:
         await spool.close()
         await self._disk.remove(spool.path)
 
-    async def keep_file(self, spool: Spool, chunks: ChunkList, pins: Pins, role: Role) -> Stored:
-        """Turn a spool whose chunks were verified against the list into a durable copy."""
+    async def keep_file(
+        self,
+        spool: Spool,
+        chunks: ChunkList,
+        pins: Pins,
+        role: Role,
+        lease: float | None = None,
+    ) -> Stored:
+        """Turn a spool whose chunks were verified against the list into a durable copy.
+
+        The lease is a fresh one unless the copy brings its own.
+        """
         blob = chunks.id
         await spool.seal()
         async with self._locks.hold(blob):
             await self._disk.rename(spool.path, file_path(blob))
             hashes: Write = (CHUNKS + blob.encode(), chunks.hashes)
-            return await self._keep(blob, chunks.size, Where.FILE, pins, role, [hashes])
+            new = BlobRow(chunks.size, Where.FILE, role, pins, self._leases.of_copy(lease))
+            return await self._keep(blob, new, [hashes])
 
-    async def keep_inline(self, blob: str, data: bytes, pins: Pins, role: Role) -> Stored:
-        """Keep a small blob whose bytes were verified, durably."""
+    async def keep_inline(
+        self, blob: str, data: bytes, pins: Pins, role: Role, lease: float | None = None
+    ) -> Stored:
+        """Keep a small blob whose bytes were verified, durably; the lease as in `keep_file`."""
         async with self._locks.hold(blob):
             content: Write = (INLINE + blob.encode(), data)
-            return await self._keep(blob, len(data), Where.INLINE, pins, role, [content])
+            new = BlobRow(len(data), Where.INLINE, role, pins, self._leases.of_copy(lease))
+            return await self._keep(blob, new, [content])
 
-    async def hold(self, blob: str, pins: Pins) -> Stored:
-        """Merge pins into a copy that is here, and let it count as a replica."""
+    async def hold(self, blob: str, pins: Pins, lease: float) -> Stored:
+        """Merge pins and a lease into a copy that is here, and let it count as a replica."""
         async with self._locks.hold(blob):
             row = self.row(blob)
             if row is None:
@@ -142,8 +178,22 @@ class Shelf:
                 return Stored(Copy.RELEASED, merged)
             if row.where is Where.NOWHERE:
                 return Stored(Copy.MISSING)
-            await self._update(blob, row, pins=merged, role=Role.REPLICA)
+            new = msgspec.structs.replace(row, pins=merged, role=Role.REPLICA)
+            if lease > row.lease or merged.live != row.pins.live:
+                new = self._leases.touch(new, max(lease, row.lease))
+            await self._commit(blob, row, new)
             return Stored(Copy.HELD, merged)
+
+    async def pin(self, blob: str, pin: str) -> Stored:
+        """Keep a copy that something is about to name: out of the trash, with a fresh lease."""
+        async with self._locks.hold(blob):
+            row = self.row(blob)
+            if row is None or row.where is Where.NOWHERE:
+                return Stored(Copy.MISSING)
+            pins = merge(row.pins, Pins((pin,)))
+            new = msgspec.structs.replace(row, pins=pins, role=Role.REPLICA)
+            await self._commit(blob, row, self._leases.touch(new, self._leases.renewed(row)))
+            return Stored(Copy.HELD, pins)
 
     async def release(self, blob: str, owner: str) -> None:
         """Drop an owner's pins, and the copy when no pin is left."""
@@ -153,7 +203,7 @@ class Shelf:
                 return
             pins = release(row.pins, owner)
             if row.where is Where.NOWHERE or pins.live:
-                await self._update(blob, row, pins=pins, role=row.role)
+                await self._commit(blob, row, msgspec.structs.replace(row, pins=pins))
             else:
                 await self._remove(blob, row, pins)
 
@@ -162,7 +212,35 @@ class Shelf:
         async with self._locks.hold(blob):
             row = self.row(blob)
             if row is not None and row.where is not Where.NOWHERE:
-                await self._update(blob, row, pins=row.pins, role=Role.CACHE)
+                await self._commit(blob, row, msgspec.structs.replace(row, role=Role.CACHE))
+
+    async def settle(self) -> None:
+        """Return when every change that is under way now is durable."""
+        await self._locks.settle()
+
+    async def judge(self, blob: str, judgement: Judgement) -> Verdict:
+        """Let a garbage collection decide about a row, and carry out what it decides."""
+        async with self._locks.hold(blob):
+            row = self.row(blob)
+            if row is None:
+                return Verdict.KEEP
+            verdict, condemned = judgement(blob, row)
+            if verdict is Verdict.REMOVE:
+                await self._forget(blob)
+                await self._drop_files(blob, row)
+            elif verdict is Verdict.FORGET:
+                await self._forget(blob)
+            elif condemned != row.condemned:
+                await self._commit(blob, row, msgspec.structs.replace(row, condemned=condemned))
+            return verdict
+
+    async def remove_orphan(self, directory: str, name: str) -> bool:
+        """Remove a file that a crash left without a row; True when it was one."""
+        async with self._locks.hold(name):
+            if self.holds(name):
+                return False
+            await self._disk.remove(f"{directory}/{name}")
+            return True
 
     def chunk_list(self, blob: str) -> ChunkList | None:
         """The chunk list of a copy that is here."""
@@ -211,32 +289,30 @@ class Shelf:
         self._inline_files[blob] = path
         return path
 
-    async def _keep(
-        self, blob: str, size: int, where: Where, pins: Pins, role: Role, writes: list[Write]
-    ) -> Stored:
+    async def _keep(self, blob: str, new: BlobRow, writes: list[Write]) -> Stored:
         """Write the row that makes a copy count; a replica never becomes a cache this way."""
         row = self.row(blob)
+        pins, role, lease = new.pins, new.role, new.lease
         if row is not None:
-            pins = merge(row.pins, pins)
+            pins, lease = merge(row.pins, pins), max(row.lease, lease)
             if row.role is Role.REPLICA and row.where is not Where.NOWHERE:
                 role = Role.REPLICA
         if not pins.live:
-            if where is Where.FILE:
+            if new.where is Where.FILE:
                 await self._disk.remove(file_path(blob))
             return Stored(Copy.RELEASED, pins)
-        new = BlobRow(size, where, role, pins)
+        new = self._leases.touch(msgspec.structs.replace(new, pins=pins, role=role), lease)
         await self._index.commit([*writes, (ROWS + blob.encode(), encode(new))])
         return Stored(Copy.HELD, pins)
 
-    async def _update(self, blob: str, row: BlobRow, *, pins: Pins, role: Role) -> None:
-        new = msgspec.structs.replace(row, pins=pins, role=role)
+    async def _commit(self, blob: str, row: BlobRow, new: BlobRow) -> None:
         if new != row:
             await self._index.commit([(ROWS + blob.encode(), encode(new))])
 
     async def _remove(self, blob: str, row: BlobRow, pins: Pins) -> None:
         """Drop the bytes; the row stays as a memory of the released pins."""
         name = blob.encode()
-        new = BlobRow(row.size, Where.NOWHERE, row.role, pins)
+        new = BlobRow(row.size, Where.NOWHERE, row.role, pins, row.lease, row.touched)
         await self._index.commit(
             [(ROWS + name, encode(new)), (CHUNKS + name, None), (INLINE + name, None)]
         )
@@ -249,13 +325,18 @@ class Shelf:
             if row is None or row.where is Where.NOWHERE:
                 return
             logger.error(f"event=corrupt_copy blob={blob}")
-            name = blob.encode()
-            writes = [(ROWS + name, None), (CHUNKS + name, None), (INLINE + name, None)]
-            await self._index.commit(writes)
+            await self._forget(blob)
             if row.where is Where.FILE and await self._disk.size(file_path(blob)) is not None:
                 await self._disk.rename(file_path(blob), f"{SET_ASIDE}/{blob}")
         for listener in self._lost:
             listener(blob)
+
+    async def _forget(self, blob: str) -> None:
+        """Remove all rows of a blob."""
+        name = blob.encode()
+        await self._index.commit(
+            [(ROWS + name, None), (CHUNKS + name, None), (INLINE + name, None)]
+        )
 
     async def _read_file(self, blob: str, index: int) -> bytes:
         """The bytes of a chunk; a file that is gone reads as empty, which is corrupt too."""
@@ -274,4 +355,4 @@ class Shelf:
 
 def file_path(blob: str) -> str:
     """Where the file of a blob lies."""
-    return f"dht/blobs/{blob[3:5]}/{blob}"
+    return f"{BLOBS}/{blob[3:5]}/{blob}"

@@ -132,7 +132,10 @@ class Handover:
         """Hand over partitions that share their old homes; False when it must be repeated."""
         since = self._keeper.layout.since
         answers = await ask_all(
-            quorum.acceptors(old), lambda node: self._names(node, tuple(partitions))
+            quorum.acceptors(old),
+            lambda node: names_of(
+                self._epochs, node, tuple(partitions), self._config.call_timeout_s
+            ),
         )
         named = {node: names for node, names in answers.items() if isinstance(names, list)}
         if not quorum.reached(named, old) or self._keeper.layout.since != since:
@@ -146,20 +149,6 @@ class Handover:
             logger.info(f"event=handed_over registers={len(names)} partitions={len(partitions)}")
         return True
 
-    async def _names(self, node: NodeId, partitions: tuple[int, ...]) -> list[str]:
-        """All registers that an old home knows in these partitions."""
-        names: list[str] = []
-        after = b""
-        while True:
-            body = encode(PartitionsRequest(partitions, after))
-            timeout_s = self._config.call_timeout_s
-            data = await self._epochs.call(node, LIST_PARTITIONS, body, timeout_s=timeout_s)
-            page = decode(data, PartitionsPage)
-            names += page.names
-            if not page.after:
-                return names
-            after = page.after
-
     async def _round(self, name: str) -> bool:
         """Move one register: a round that changes nothing, under old and new homes together."""
         try:
@@ -168,3 +157,19 @@ class Handover:
             logger.debug(f"event=handover_failed register={name} error={error!r}")
             return False
         return True
+
+
+async def names_of(
+    epochs: EpochRpc, node: NodeId, partitions: tuple[int, ...], timeout_s: float
+) -> list[str]:
+    """All registers that a home knows in partitions, complete as of the present epoch."""
+    names: list[str] = []
+    after = b""
+    while True:
+        body = encode(PartitionsRequest(partitions, after))
+        data = await epochs.call(node, LIST_PARTITIONS, body, timeout_s=timeout_s)
+        page = decode(data, PartitionsPage)
+        names += page.names
+        if not page.after:
+            return names
+        after = page.after

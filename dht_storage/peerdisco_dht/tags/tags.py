@@ -2,7 +2,9 @@
 
 Every operation on one tag is linearizable: no acknowledged append is lost and none is applied
 twice. Between two tags nothing is promised. The rules are in `head.py`, the agreement below in
-`registers/`. What this leaves out: tokens, quotas, quarantine of deleted tags, history.
+`registers/`. Blobs
+that a change names are pinned before it commits. What this leaves out: tokens, quotas, quarantine
+of deleted tags, history.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from peerdisco_dht.blobs.identity import is_id
 from peerdisco_dht.config import StorageConfig
 from peerdisco_dht.epochs import EpochRpc
 from peerdisco_dht.errors import Conflict, Forgotten, Limit, NoSuchTag, StorageError, Unavailable
@@ -48,6 +51,10 @@ from peerdisco_dht.tags.head import (
     pack,
 )
 
+BLOB = "blob:"
+"""What URLs of blobs begin with."""
+TAG_OWNER = "@tags"
+"""Whose pins hold what tags name; only the garbage collection releases them."""
 PREFIX = "t/"
 """What names of tag registers begin with, so that kinds never collide."""
 SEGMENTS_AT_A_TIME = 8
@@ -68,6 +75,15 @@ class SegmentStore(Protocol):
 
     async def read(self, blob: str, *, limit_bytes: int) -> bytes:
         """The content of a segment."""
+
+
+class Pinner(Protocol):
+    """Keeps what is about to be named from the garbage collection."""
+
+    async def pin_urls(
+        self, entries: Sequence[Sequence[str]], owner: str, *, missing_ok: bool = False
+    ) -> None:
+        """Pin every blob among the URLs; raises NoSuchBlob, BadName or Unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +146,7 @@ class Tags:
         epochs: EpochRpc,
         keeper: LayoutKeeper,
         segments: SegmentStore,
+        pinner: Pinner,
         wall_time: Callable[[], float],
         rng: random.Random,
         config: StorageConfig,
@@ -138,6 +155,7 @@ class Tags:
         self._epochs = epochs
         self._keeper = keeper
         self._segments = segments
+        self._pinner = pinner
         self._wall_time = wall_time
         self._rng = rng
         self._config = config
@@ -149,8 +167,12 @@ class Tags:
         *,
         unique: bool = False,
         op_id: OpId | None = None,
+        owner: str = TAG_OWNER,
     ) -> TagInfo:
         """Put entries before all others, in the given order; creates the tag.
+
+        Blobs among the URLs must exist: NoSuchBlob is raised, and nothing is changed, when one
+        does not. They are pinned for `owner`, so that no other owner's delete takes them away.
 
         With `unique`, entries that the tag has already, or that repeat, are left out; the new
         ones are put on the front one by one, as Disco does, and so end up reversed. Giving the
@@ -158,6 +180,7 @@ class Tags:
         """
         check_name(name)
         entries = [tuple(entry) for entry in urls]
+        await self._pinner.pin_urls(entries, owner)
         if unique:
             return await self._append_unique(name, entries, op_id)
         items = await self._items(entries)
@@ -170,12 +193,16 @@ class Tags:
         *,
         if_version: int | None = None,
         op_id: OpId | None = None,
+        owner: str = TAG_OWNER,
+        missing_ok: bool = False,
     ) -> TagInfo:
         """Put entries in place of all others; creates the tag.
 
-        Raises Conflict when the tag does not have version `if_version` (0: does not exist).
+        Blobs are pinned as by `append`; with `missing_ok` those that nobody has are named all the
+        same. Raises Conflict when the tag does not have version `if_version` (0: does not exist).
         """
         check_name(name)
+        await self._pinner.pin_urls(urls, owner, missing_ok=missing_ok)
         items = await self._items([tuple(entry) for entry in urls])
         return await self._write(name, Replace(items, self._wall_time(), if_version), op_id)
 
@@ -225,6 +252,19 @@ class Tags:
         names = tuple(name.removeprefix(PREFIX) for name in page.names)
         following = page.next.removeprefix(PREFIX) if page.next is not None else None
         return TagPage(names, following, page.missing)
+
+    async def references(self, value: RegisterValue) -> Sequence[str]:
+        """Ids of all blobs that a tag's register names: those of its entries, and its segments.
+
+        Raises StorageError when that cannot be told.
+        """
+        _, head = open_head("", value)
+        if head is None:
+            return []
+        urls = await self._expand(head.items)
+        named = [url[len(BLOB) :] for entry in urls for url in entry if url.startswith(BLOB)]
+        segments = [item.blob for item in head.items if isinstance(item, Segment)]
+        return [*segments, *(blob for blob in named if is_id(blob))]
 
     async def _append_unique(
         self, name: str, entries: Sequence[Urls], op_id: OpId | None

@@ -1,0 +1,1 @@
+"""Garbage collection: what no tag names any more goes, and never anything else."""
