@@ -106,6 +106,7 @@ class Core:
         self._issued = self._completed = 0
         self._writing: deque[_Writing] = deque()
         self._written = (self.term, self.vote)
+        self._term_number = 0
         self._announced: tuple[str | None, int] = (None, self.term)
         self._fresh_snapshot: Snapshot | None = None
         self.role: Follower | Candidate | Leader = Follower(self, now)
@@ -310,8 +311,10 @@ class Core:
         self._effects.append(effect)
 
     def send(self, to: str, message: GroupMessage) -> None:
-        """Send at once."""
-        self._effects.append(Send(to, message))
+        """Send at once, or if this term is not durable yet as soon as it is."""
+        fresh = self.term != self._written[0]
+        number = self.next_persist if fresh else self._term_number
+        self._effects.append(Send(to, message, number if number > self._completed else 0))
 
     def promise(self, to: str, message: GroupMessage) -> None:
         """Send when everything that this node knows now is durable."""
@@ -490,6 +493,8 @@ class Core:
         if not entries and not erase and not snapshot and self._written == (self.term, self.vote):
             return
         self._issued += 1
+        if self.term != self._written[0]:
+            self._term_number = self._issued
         self._written = (self.term, self.vote)
         self._writing.append(_Writing(self._issued, self.log.last, now))
         hard_state = HardState(self.term, self.vote, self.log.committed)

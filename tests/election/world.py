@@ -102,6 +102,7 @@ class Member:
         assert isinstance(recovered, Recovered)
         self.up = True
         self.lives += 1
+        self.written = 0
         self.applied, self.position = [], 0
         cluster = self.cluster
         self.core = Core(
@@ -120,6 +121,7 @@ class Member:
     def sync(self) -> None:
         """The oldest write in flight is done."""
         persist = self._write()
+        self.written = persist.number
         self.cluster.trace(f"{self.me} has written {persist.number}")
         while self.held and self.held[0].after <= persist.number:
             self.cluster.post(self.me, self.held.popleft())
@@ -140,7 +142,6 @@ class Member:
         cluster = self.cluster
         cluster.oracle.watch(self)
         seen = [before]
-        released = self.unsynced[0][0].number - 1 if self.unsynced else 1 << 60
         for effect in effects:
             if (line := script.effect(effect)) is not None:
                 cluster.trace(f"{self.me} {line}")
@@ -148,10 +149,9 @@ class Member:
                 case Persist():
                     cluster.oracle.written(self, effect)
                     self.unsynced.append((effect, storage.rows("g", effect)))
-                    released = min(released, effect.number - 1)
                     cluster.schedule_sync(self)
                 case Send():
-                    if effect.after > released:
+                    if effect.after > self.written:
                         self.held.append(effect)
                     else:
                         cluster.post(self.me, effect)
