@@ -162,6 +162,7 @@ class Repair:
         }
         answers = await self._ask_homes(mine)
         missing: list[_Missing] = []
+        others: dict[NodeId, list[str]] = {}
         for blob in mine:
             state = {home: answers[home].get(blob) for home in self._others(blob)}
             if None in state.values():
@@ -172,14 +173,18 @@ class Repair:
                 continue
             lacking = tuple(h for h, s in state.items() if s and s.copy is Copy.MISSING)
             holding = [h for h, s in state.items() if s and s.copy is Copy.HELD]
-            if lacking and self._is_sender(blob, holding):
+            sender = self._sender_of(blob, holding)
+            if lacking and sender == self._me:
                 missing.append(_Missing(blob, 1 + len(holding), lacking))
             elif lacking:
                 self._try_again(blob)
+                others.setdefault(sender, []).append(blob)
             elif len(holding) == len(state) and self._me not in self._home(blob):
                 await self._shelf.demote(blob)
         missing.sort(key=lambda each: (each.copies, each.blob))
         await self._send_all(missing, mine)
+        # Whose turn it is may not know: it can have got its own copy a moment ago.
+        await ask_all(list(others), lambda home: self._ask_to_look(home, others[home]))
 
     def _try_again(self, blob: str) -> None:
         if len(self._urgent) < URGENT_MAX:
@@ -193,14 +198,12 @@ class Repair:
     def _others(self, blob: str) -> list[NodeId]:
         return [home for home in self._home(blob) if home != self._me]
 
-    def _is_sender(self, blob: str, holding: Sequence[NodeId]) -> bool:
-        """Whether this node is the first home that has the blob, or none has and we do."""
+    def _sender_of(self, blob: str, holding: Sequence[NodeId]) -> NodeId:
+        """The first home that has the blob; this node if none has."""
         for home in self._home(blob):
-            if home == self._me:
-                return True
-            if home in holding:
-                return False
-        return True
+            if home == self._me or home in holding:
+                return home
+        return self._me
 
     async def _ask_homes(self, rows: dict[str, BlobRow]) -> dict[NodeId, dict[str, Stored]]:
         """What each home answers about each of the blobs; nothing where it does not answer."""
@@ -240,11 +243,11 @@ class Repair:
         """Ask the other homes to send a copy in place of one that was corrupt here."""
         if self._me not in self._home(blob) or self._shelf.holds(blob):
             return
-        body = encode(Ids((blob,)))
-        timeout_s = self._config.call_timeout_s
-        answers = await ask_all(
-            self._others(blob),
-            lambda home: self._rpc.call(home, LOOK, body, timeout=timeout_s),
-        )
+        answers = await ask_all(self._others(blob), lambda home: self._ask_to_look(home, [blob]))
         if all(isinstance(answer, Exception) for answer in answers.values()):
             self._lost[blob] = None
+
+    async def _ask_to_look(self, home: NodeId, blobs: Sequence[str]) -> bytes:
+        """Ask a home to see to blobs; raises OSError."""
+        body = encode(Ids(tuple(blobs)))
+        return await self._rpc.call(home, LOOK, body, timeout=self._config.call_timeout_s)

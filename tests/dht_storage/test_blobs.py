@@ -11,7 +11,7 @@ import pytest
 
 from peerdisco_dht import Durability, Limit, NoSuchBlob, RemoveNodes, Unavailable
 from peerdisco_dht.blobs.identity import chunk_list_of
-from peerdisco_dht.blobs.shelf import file_path
+from peerdisco_dht.blobs.shelf import ROWS, file_path
 
 if TYPE_CHECKING:
     from tests.dht_storage.conftest import Cluster, World
@@ -202,6 +202,23 @@ def test_a_put_uses_other_nodes_when_homes_are_down_and_repair_brings_it_home(
         assert roles
 
     world(story, 6)
+
+
+def test_the_home_whose_turn_it_is_to_send_a_copy_is_told_so(world: World) -> None:
+    """Found by seed 3: everybody left it to the first home, which did not know."""
+
+    async def story(cluster: Cluster) -> None:
+        info = await cluster[0].storage.blobs.put_bytes(b"needs three copies")
+        await cluster.eventually(lambda: len(cluster.replicas(info.id)) == 3)
+        first, second, third = (cluster.by_id(n) for n in cluster[0].storage.blobs.home(info.id))
+        await asyncio.sleep(3)
+        await second.index.commit([(ROWS + info.id.encode(), None)])
+        assert second.id not in cluster.replicas(info.id)
+        third.storage._repair.want(info.id)
+        await cluster.eventually(lambda: second.id in cluster.replicas(info.id), 20.0)
+        assert first.id in cluster.replicas(info.id)
+
+    world(story, 3)
 
 
 def test_two_copies_lie_in_two_zones(world: World) -> None:
