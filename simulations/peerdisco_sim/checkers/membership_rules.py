@@ -83,15 +83,20 @@ class TellingRules:
         self._fail = fail
         self._node = node
         self._told: dict[bytes, int] = {}
+        self._most = 0
 
     def put(self, rumour: bytes) -> None:
         """It is news, once more perhaps."""
         self._told[rumour] = 0
 
     def took(self, rumours: list[bytes], told_max: int) -> None:
-        """These go into a packet; none may have been told as often as that before."""
+        """These go into a packet; none may have been told as often as that before.
+
+        A cluster that shrinks allows less; what was told in it when it was big stays counted.
+        """
+        self._most = max(self._most, told_max)
         for rumour in rumours:
             told = self._told[rumour] = self._told.get(rumour, 0) + 1
-            if told > told_max:
-                detail = f"a rumour was told {told} times, {told_max} are allowed"
+            if told > self._most:
+                detail = f"a rumour was told {told} times, {self._most} are allowed"
                 self._fail("M6 told too often", detail, self._node)

@@ -14,7 +14,7 @@ from peerdisco_sim.workloads.programs import PROGRAMS, Program
 from peerdisco_sim.workloads.work import API, CALM_PATIENCE_S, Work
 from peerdisco_webui.messages import Chunked
 
-DEFAULTS: Mapping[str, Value] = {"jobs_max": 40, "pause_s": 0.5}
+DEFAULTS: Mapping[str, Value] = {"jobs_max": 40, "pause_s": 1.5}
 ROUNDS = 3
 INGEST_LINES = 400
 

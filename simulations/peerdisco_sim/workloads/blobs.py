@@ -20,7 +20,10 @@ from peerdisco_webui.messages import Append, BlobView, TagView
 
 DEFAULTS: Mapping[str, Value] = {"clients": 3, "pause_s": 0.8}
 TAG = "sim:blobs"
-PATIENCE_S = 10.0
+PATIENCE_S = 20.0
+ATTEMPT_S = 5.0
+"""With one node; a node that is cut off from the others cannot answer, and others can."""
+
 SIZES = (0, 1, 700, 5_000, 65_536, 65_537, 150_000, 400_000)
 """In bytes; up to 64 KiB lie in the index, more in files."""
 
@@ -105,7 +108,11 @@ class BlobsWork(Work):
     ) -> ClientError | None:
         try:
             response = await client.request(
-                "GET", f"{API}/blobs/{blob}", headers=headers, patience_s=patience_s
+                "GET",
+                f"{API}/blobs/{blob}",
+                headers=headers,
+                timeout_s=ATTEMPT_S,
+                patience_s=patience_s,
             )
         except ClientError as error:
             return error
