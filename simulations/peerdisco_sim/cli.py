@@ -10,6 +10,7 @@ import click
 
 from peerdisco_sim.campaign import processors, run_campaign, swarm_jobs
 from peerdisco_sim.commands import conclude, corpus, replay, shown, shrink, soak
+from peerdisco_sim.planted.command import canary, planted
 from peerdisco_sim.real.command import real
 from peerdisco_sim.report import Report, summary
 from peerdisco_sim.scenario import Scenario, play
@@ -87,5 +88,5 @@ def _show(report: Report, only_failures: bool) -> None:
 
 
 simulate = make_commands(SCENARIOS)
-for _command in (replay, shrink, corpus, soak, job, real, timeline):
+for _command in (replay, shrink, corpus, soak, canary, job, planted, real, timeline):
     simulate.add_command(_command)

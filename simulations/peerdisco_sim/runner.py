@@ -17,7 +17,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -41,12 +41,14 @@ class Job:
         label: Its name for people.
         replay: The command that plays it again.
         more_workloads: See `play.play`.
+        prepare: Called before the play in its process, which ends with it.
     """
 
     schedule: Schedule
     label: str
     replay: str
     more_workloads: Mapping[str, Factory] = field(default_factory=dict)
+    prepare: Callable[[], None] | None = None
 
 
 @dataclass(slots=True)
@@ -65,7 +67,7 @@ def run_all(
     processes: int,
     wall_s_max: float = WALL_S_MAX,
     memory_bytes_max: int = MEMORY_BYTES_MAX,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Play all, each in a process of its own; results come as they are ready.
 
     Closing the iterator ends what still runs.
@@ -127,6 +129,8 @@ def _be_child(job: Job, writer: int, memory_bytes_max: int) -> None:
     """Play and say what it came to; never returns."""
     try:
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes_max, memory_bytes_max))
+        if job.prepare is not None:
+            job.prepare()
         result = play_here(job)
     except BaseException:
         result = broken(job.schedule, job.label, job.replay, "harness", traceback.format_exc())
