@@ -258,6 +258,29 @@ def test_kill_stops_and_purge_forgets_a_job_with_its_inputs_and_results(
         Job(done.name, connect_to(three[2])).status()
 
 
+def test_purge_takes_the_bytes_of_inputs_and_results_unless_somebody_else_names_them(
+    three: list[DaemonProcess], text: Path, connect_to: Connect
+) -> None:
+    cluster = connect_to(three[0])
+    words_of_its_own = "unlike any other text\n" + text.read_text()
+    (text.parent / "own.txt").write_text(words_of_its_own)
+    job = Job("bytes", cluster).run(
+        input=[str(text.parent / "own.txt")], map=words, reduce=count, partitions=2
+    )
+    results = job.wait(timeout=WAIT_S)
+    files = DDFS(cluster)
+    inputs = [url for replicas in files.urls(f"disco:input:{job.name}") for url in replicas]
+    kept, lost = (url.removeprefix("blob:") for (url,) in results)
+    files.tag("kept:results", [f"blob:{kept}"])
+    job.purge()
+    elsewhere = connect_to(three[1])
+    for blob in (lost, *(url.removeprefix("blob:") for url in inputs)):
+        with pytest.raises(NotFound), elsewhere.open_blob(blob) as file:
+            file.read()
+    with elsewhere.open_blob(kept) as file:
+        assert file.read()
+
+
 def test_the_command_line_runs_a_program_with_a_module_beside_it(
     three: list[DaemonProcess], text: Path, peerdisco: CommandLine
 ) -> None:
