@@ -164,7 +164,8 @@ class Repair:
         missing: list[_Missing] = []
         others: dict[NodeId, list[str]] = {}
         for blob in mine:
-            state = {home: answers[home].get(blob) for home in self._others(blob)}
+            # A home that came with a new layout meanwhile was not asked and counts as silent.
+            state = {home: answers.get(home, {}).get(blob) for home in self._others(blob)}
             if None in state.values():
                 self._try_again(blob)
             released = [s for s in state.values() if s and s.copy is Copy.RELEASED]
