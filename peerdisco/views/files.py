@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import re
@@ -22,6 +23,9 @@ from peerdisco_webui import errors
 from peerdisco_webui.messages import Append, BlobView, Replace, TagPage, TagView
 
 logger = logging.getLogger(__name__)
+
+FRESH_TIMEOUT_S = 1.0
+"""How long whoever is content with an old answer waits for a fresh one."""
 
 _BLOB = re.compile("b3-[0-9a-f]{64}")
 
@@ -58,7 +62,13 @@ class FileViews:
     async def tag(self, name: str, *, stale_ok: bool) -> TagView:
         """See Files."""
         with _translated(f"the tag {name!r}"):
-            return _view(await self._tags.get(name, stale_ok=stale_ok), stale=stale_ok)
+            if not stale_ok:
+                return _view(await self._tags.get(name))
+            try:
+                async with asyncio.timeout(FRESH_TIMEOUT_S):
+                    return _view(await self._tags.get(name))
+            except (Unavailable, TimeoutError):
+                return _view(await self._tags.get(name, stale_ok=True), stale=True)
 
     async def append(self, name: str, change: Append) -> TagView:
         """See Files."""

@@ -1,0 +1,40 @@
+"""Tags as the pages see them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from peerdisco.views import FileViews
+from peerdisco_dht import Unavailable
+from peerdisco_webui import errors
+
+
+class Tags:
+    """One tag, of which a minority answers or all homes do."""
+
+    def __init__(self, *, minority: bool) -> None:
+        self.minority = minority
+
+    async def get(self, name: str, *, stale_ok: bool = False) -> Any:
+        if self.minority and not stale_ok:
+            raise Unavailable("one of three homes answers")
+        return SimpleNamespace(name=name, version=1, urls=(), attrs={})
+
+
+def views(*, minority: bool) -> FileViews:
+    storage: Any = SimpleNamespace(blobs=None, tags=Tags(minority=minority))
+    return FileViews(storage)
+
+
+@pytest.mark.parametrize("stale_ok", [True, False])
+async def test_a_tag_that_all_homes_answer_for_is_not_stale(stale_ok: bool) -> None:
+    assert not (await views(minority=False).tag("t", stale_ok=stale_ok)).stale
+
+
+async def test_a_minority_answers_those_who_are_content_with_that() -> None:
+    assert (await views(minority=True).tag("t", stale_ok=True)).stale
+    with pytest.raises(errors.Unavailable):
+        await views(minority=True).tag("t", stale_ok=False)
