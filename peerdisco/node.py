@@ -17,7 +17,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from peerdisco import __version__
 from peerdisco.addresses import Address, format_address, is_loopback
 from peerdisco.config import NodeConfig, UdpLibrary
-from peerdisco.coordination import Coordination, CoordinationConfig, Failures, Ports
+from peerdisco.coordination import (
+    Coordination,
+    CoordinationConfig,
+    Failures,
+    Ports,
+    owner_of,
+)
 from peerdisco.errors import PeerdiscoError, StoreFailed
 from peerdisco.execution import ExecutionConfig, Runner
 from peerdisco.facts import FACTS_KEY, LOAD_KEY, NodeFacts, NodeLoad, facts_of
@@ -186,6 +192,7 @@ class Node:
             rng=self._machine.rng("storage"),
             entropy=self._machine.entropy,
             wall_time=self._machine.wall_time,
+            owner_of=owner_of,
             config=self._tuned("storage", StorageConfig()),
         )
 

@@ -37,7 +37,7 @@ from peerdisco_dht.layout import (
 from peerdisco_dht.messages import BadMessage, decode, encode
 from peerdisco_dht.registers.registers import Registers, Versioned
 from peerdisco_dht.storage import Storage
-from peerdisco_dht.tags.tags import Tag, TagInfo, TagPage, Tags
+from peerdisco_dht.tags.tags import TAG_OWNER, Tag, TagInfo, TagPage, Tags
 from peerdisco_dht.upkeep import MemberView, UpkeepConfig, choose_voters, plan
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "Tag",
     "TagInfo",
     "TagPage",
+    "TAG_OWNER",
     "Registers",
     "Versioned",
     "Kademlia",

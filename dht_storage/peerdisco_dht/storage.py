@@ -109,16 +109,9 @@ class Storage:
         sender = Sender(self._shelf, rpc, config)
         self._repair = Repair(me, self._shelf, sender, self._keeper, members, rpc, config)
         putter = Putter(
-            me,
-            self._shelf,
-            sender,
-            self._keeper,
-            members,
-            self._background,
-            names.next,
-            self._repair.want,
-            config,
-        )
+            me, self._shelf, sender, self._keeper, members, self._background, names.next,
+            self._repair.want, config,
+        )  # fmt: skip
         pinner = Pinner(self._shelf, epochs, self._keeper, members, names.next, config)
         self.registers = Registers(router)
         self.blobs = Blobs(
@@ -129,18 +122,11 @@ class Storage:
         self.tags = Tags(
             router, epochs, self._keeper, self._segments, pinner, wall_time, rng, config
         )
-        Participant(me, self._shelf, disk, index, leases, epochs, self._keeper, config)
         self._owner_of = owner_of
+        Participant(me, self._shelf, disk, index, leases, epochs, self._keeper, config)
         Marker(epochs, self._keeper, router, self._references, config)
         self.collector = Collector(
-            me,
-            self.registers,
-            epochs,
-            self._keeper,
-            members,
-            self._background,
-            wall_time,
-            config,
+            me, self.registers, epochs, self._keeper, members, self._background, wall_time, config
         )
         self.kademlia = (
             Kademlia(me, datagrams, members, self._keeper, rng) if datagrams is not None else None

@@ -121,9 +121,14 @@ class Cluster:
         """Stop and forget a job and delete its results."""
         self.session.command("DELETE", _job(name))
 
-    def put_blob(self, body: Body, *, replicas: int | None = None) -> BlobView:
-        """Store a blob. A body that is not bytes is opened anew for every attempt."""
-        query = {"replicas": replicas} if replicas else None
+    def put_blob(self, body: Body, *, replicas: int | None = None, owner: str = "") -> BlobView:
+        """Store a blob, for a job if an owner is given: purging it takes the blob along.
+
+        A body that is not bytes is opened anew for every attempt.
+        """
+        query: dict[str, object] = {"replicas": replicas} if replicas else {}
+        if owner:
+            query["owner"] = owner
         return self.session.call("POST", "/api/v1/blobs", BlobView, query=query, body=body)
 
     def open_blob(self, blob: str) -> RemoteFile:
@@ -139,13 +144,24 @@ class Cluster:
         query = {"prefix": prefix, "after": after, "limit": limit}
         return self.session.call("GET", "/api/v1/tags", TagPage, query=query)
 
-    def append(self, name: str, urls: Sequence[Sequence[str]], *, unique: bool = False) -> TagView:
+    def append(
+        self,
+        name: str,
+        urls: Sequence[Sequence[str]],
+        *,
+        unique: bool = False,
+        owner: str = "",
+    ) -> TagView:
         """Put URLs in front of a tag, once, however often the request had to be repeated."""
         with self._lock:
             self._sequence += 1
             sequence = self._sequence
         change = Append(
-            urls=tuple(map(tuple, urls)), unique=unique, session=self._run, sequence=sequence
+            urls=tuple(map(tuple, urls)),
+            unique=unique,
+            session=self._run,
+            sequence=sequence,
+            owner=owner,
         )
         return self.session.call("POST", _tag(name), TagView, value=change)
 

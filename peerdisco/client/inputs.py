@@ -52,14 +52,14 @@ def push_inputs(cluster: Cluster, job: str, found: Sequence[Found], *, split: bo
     for entry in found:
         if isinstance(entry, Path):
             pieces = cut(entry, size) if split else [whole(entry)]
-            blobs = [(blob.url,) for blob in upload(cluster, pieces)]
+            blobs = [(blob.url,) for blob in upload(cluster, pieces, owner=job)]
             pushed += blobs
             resolved += blobs
         else:
             resolved.append(entry)
     if not paths:
         return Resolved(tuple(resolved))
-    cluster.append(input_tag(job), pushed)
+    cluster.append(input_tag(job), pushed, owner=job)
     return Resolved(tuple(resolved), input_tag(job))
 
 

@@ -13,12 +13,12 @@ UPLOADS_MAX = 4
 
 
 def upload(
-    cluster: Cluster, pieces: Iterable[Piece], *, replicas: int | None = None
+    cluster: Cluster, pieces: Iterable[Piece], *, replicas: int | None = None, owner: str = ""
 ) -> list[BlobView]:
     """Store each piece as a blob. The first failure is raised; what was stored stays unnamed."""
 
     def put(piece: Piece) -> BlobView:
-        return cluster.put_blob(piece.open, replicas=replicas)
+        return cluster.put_blob(piece.open, replicas=replicas, owner=owner)
 
     listed = list(pieces)
     if len(listed) <= 1:

@@ -12,6 +12,7 @@ from peerdisco.coordination.messages import (
     RunningAttempt,
     StageStatus,
 )
+from peerdisco.coordination.pointers import owner_of
 from peerdisco.coordination.ports import Failures, Ports
 from peerdisco.coordination.scheduler import SchedulerConfig
 from peerdisco.coordination.service import Coordination
@@ -34,4 +35,5 @@ __all__ = [
     "NoSuchJob",
     "JobRefused",
     "JobUnreachable",
+    "owner_of",
 ]

@@ -1,8 +1,10 @@
 """Where a job goes when it has ended: a record in DDFS, under a tag that any node can read.
 
 The tag `disco:job:<name>` names the record first, then the pack and the results, so that garbage
-collection keeps all of them for as long as the tag is there. A job that asked for it also leaves
-its results under Disco's `disco:results:<name>`, which a purge does not delete.
+collection keeps all of them for as long as the tag is there; until then it does so because the
+job owns them and its pointer says that it is active. A purge drops the job's claims, and the bytes
+go at once unless somebody else has a claim. A job that asked for it also leaves its results under
+Disco's `disco:results:<name>`, which is such a claim, so a purge does not delete them.
 """
 
 from __future__ import annotations
@@ -35,13 +37,13 @@ class Archive:
     async def write(self, record: JobRecord) -> None:
         """Archive a job, durably. Repeating it changes nothing."""
         name, results = record.status.name, record.status.results
-        if record.spec is not None and record.spec.save_results and results:
+        if _saves_results(record):
             await self._tags.replace(RESULTS_TAG + name, results)
-        stored = await self._blobs.put_bytes(encode(record))
+        stored = await self._blobs.put_bytes(encode(record), owner=name)
         urls = [(BLOB + stored.id,), *results]
         if record.pack:
             urls.insert(1, (BLOB + record.pack,))
-        await self._tags.replace(JOB_TAG + name, urls)
+        await self._tags.record(JOB_TAG + name, urls, owner=name)
 
     async def read(self, name: str) -> JobRecord:
         """The record of a job. Raises LookupError when there is none."""
@@ -69,21 +71,37 @@ class Archive:
         return heapq.nlargest(limit, (name.removeprefix(JOB_TAG) for name in found), key=_named_at)
 
     async def delete(self, name: str) -> None:
-        """Forget a job and the files that its client pushed for it; its results tag stays."""
+        """Forget a job, with the bytes of its record, its results and what its client pushed.
+
+        Results that were saved under a tag stay, as does whatever another owner or a tag of
+        somebody else names. Repeating it after a failure takes up the rest.
+        """
         try:
             record = await self.read(name)
         except LookupError:
+            await self._forget_tag(JOB_TAG + name, name)
             return
-        self._cache.pop(name, None)
         if record.spec is not None and record.spec.temporary_tag:
-            await self._forget_tag(record.spec.temporary_tag)
-        await self._forget_tag(JOB_TAG + name)
+            await self._forget_tag(record.spec.temporary_tag, name)
+        await self._forget_tag(JOB_TAG + name, name)
+        self._cache.pop(name, None)
 
-    async def _forget_tag(self, name: str) -> None:
+    async def _forget_tag(self, name: str, owner: str) -> None:
+        """Delete a tag, and before it the owner's claims to the blobs that it names."""
         try:
+            urls = (await self._tags.get(name)).urls
+            # The record comes first in its tag and is needed to repeat this, so it goes last.
+            for replicas in reversed(urls):
+                for url in replicas:
+                    if url.startswith(BLOB):
+                        await self._blobs.delete(url.removeprefix(BLOB), owner=owner)
             await self._tags.delete(name)
         except LookupError:
             pass
+
+
+def _saves_results(record: JobRecord) -> bool:
+    return record.spec is not None and record.spec.save_results and bool(record.status.results)
 
 
 def _named_at(job: str) -> tuple[int, ...]:

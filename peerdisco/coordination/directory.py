@@ -83,7 +83,7 @@ class Directory:
         try:
             async with asyncio.timeout(self._config.submit_timeout_s):
                 stored, pointer = await both(
-                    self._ports.blobs.put_bytes(pack),
+                    self._ports.blobs.put_bytes(pack, owner=spec.name),
                     self._formed(spec.name, hashlib.sha256(pack).digest()),
                 )
                 if pointer.state is PointerState.DONE:

@@ -70,6 +70,20 @@ class JobPointers:
         raise TimeoutError(f"the pointer of {job!r} changes all the time")
 
 
+def owner_of(key: str, value: bytes) -> str | None:
+    """The job that a register keeps alive as an owner of blobs: one whose pointer is active.
+
+    A pointer that cannot be read keeps its job alive: garbage collection must not guess.
+    """
+    if not key.startswith(PREFIX):
+        return None
+    try:
+        active = _decoded(value).state is PointerState.ACTIVE
+    except OSError:
+        active = True
+    return key.removeprefix(PREFIX) if active else None
+
+
 def _decoded(value: bytes) -> JobPointer:
     try:
         return decode(value, JobPointer)

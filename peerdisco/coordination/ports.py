@@ -141,8 +141,11 @@ class BlobInfo(Protocol):
 class Blobs(Protocol):
     """Immutable blobs. Failures are `Failures.storage`; a missing blob is a LookupError."""
 
-    async def put_bytes(self, data: bytes) -> BlobInfo:
-        """Store bytes; returns when a quorum of replicas is durable."""
+    async def put_bytes(self, data: bytes, *, owner: str) -> BlobInfo:
+        """Store bytes for an owner; returns when a quorum of replicas is durable."""
+
+    async def delete(self, blob_id: str, /, *, owner: str) -> None:
+        """Drop the owner's claim; the blob goes when nobody else has one."""
 
     async def read(self, blob_id: str, /, *, limit_bytes: int) -> bytes:
         """A whole blob."""
@@ -178,7 +181,10 @@ class Tags(Protocol):
         """A tag."""
 
     async def replace(self, name: str, urls: Sequence[Sequence[str]]) -> object:
-        """Set a tag's whole contents, creating it if need be."""
+        """Set a tag's whole contents, creating it if need be; all blobs must exist."""
+
+    async def record(self, name: str, urls: Sequence[Sequence[str]], *, owner: str) -> object:
+        """Like `replace`, but blobs may be missing, and those that exist go with the owner."""
 
     async def delete(self, name: str) -> object:
         """Delete a tag; a missing one is no error, or a LookupError."""

@@ -20,8 +20,8 @@ class BlobInfo(Protocol):
 class Blobs(Protocol):
     """Immutable blobs. What it raises is taken as a reason and never interpreted."""
 
-    async def put(self, source: AsyncIterator[bytes], /) -> BlobInfo:
-        """Store a stream; returns when a quorum of replicas is durable."""
+    async def put(self, source: AsyncIterator[bytes], /, *, owner: str) -> BlobInfo:
+        """Store a stream for an owner; returns when a quorum of replicas is durable."""
 
     def get(self, blob_id: str, /) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """A blob's bytes, verified."""

@@ -240,14 +240,14 @@ class Runner:
             ]
             return msgspec.structs.replace(outcome, outputs=tuple(outputs))
         try:
-            outputs = [await self._store(output) for output in outcome.outputs]
+            outputs = [await self._store(assignment.job, output) for output in outcome.outputs]
         except Exception as error:  # the blobs' own errors
             return self._failed(ErrorKind.NODE, f"cannot store the result: {error}")
         return msgspec.structs.replace(outcome, outputs=tuple(outputs))
 
-    async def _store(self, output: Output) -> Output:
+    async def _store(self, job: str, output: Output) -> Output:
         async with aclosing(read_file(self._disk, output.url, 0, output.size)) as pieces:
-            info = await self._blobs.put(pieces)
+            info = await self._blobs.put(pieces, owner=job)
         return msgspec.structs.replace(output, url=f"blob:{info.id}")
 
     async def _pack(self, assignment: Assignment) -> str:

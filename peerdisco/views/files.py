@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator
 
 from peerdisco_dht import (
+    TAG_OWNER,
     BadName,
     Conflict,
     Forgotten,
@@ -37,10 +38,12 @@ class FileViews:
         self._blobs = storage.blobs
         self._tags = storage.tags
 
-    async def put(self, source: AsyncIterator[bytes], *, replicas: int | None) -> BlobView:
+    async def put(
+        self, source: AsyncIterator[bytes], *, replicas: int | None, owner: str = ""
+    ) -> BlobView:
         """See Files."""
         with _translated("new blobs"):
-            info = await self._blobs.put(source, replicas=replicas)
+            info = await self._blobs.put(source, replicas=replicas, owner=owner or TAG_OWNER)
         return BlobView(id=info.id, size=info.size, copies=info.copies)
 
     async def stat(self, blob: str) -> BlobView:
@@ -74,7 +77,13 @@ class FileViews:
         """See Files."""
         op_id = (change.session, change.sequence) if change.session else None
         with _translated(f"the tag {name!r}"):
-            await self._tags.append(name, change.urls, unique=change.unique, op_id=op_id)
+            await self._tags.append(
+                name,
+                change.urls,
+                unique=change.unique,
+                op_id=op_id,
+                owner=change.owner or TAG_OWNER,
+            )
             return _view(await self._tags.get(name))
 
     async def replace(self, name: str, change: Replace) -> TagView:

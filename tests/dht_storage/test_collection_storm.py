@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from peerdisco_dht import RemoveNodes, StorageError
+from peerdisco_dht import TAG_OWNER, RemoveNodes, StorageError
 from peerdisco_dht.blobs import pinning
 from peerdisco_dht.blobs.messages import Condemned, Copy, Stored, Verdict
 from peerdisco_dht.blobs.shelf import Shelf
@@ -50,7 +50,6 @@ class Story:
 
     named: dict[str, dict[str, bytes]] = field(default_factory=dict)
     renamed: int = 0
-    refused: int = 0
     collections: int = 0
     removed: int = 0
 
@@ -59,14 +58,15 @@ async def write(cluster: Cluster, story: Story, number: int, until: float) -> No
     """One writer with tags of its own, so that it knows what they name."""
     loop = asyncio.get_running_loop()
     rng = random.Random(f"{cluster.seed}/writer/{number}")
-    count = 0
+    count = failures = 0
     while loop.time() < until:
         count += 1
-        tag, other = f"tag-{number}-{count % 5}", f"late-{number}-{count}"
+        # What failed may still take effect, even after a later success, so its name is left alone.
+        tag, other = f"tag-{number}-{failures}-{count % 5}", f"late-{number}-{count}"
         data = rng.randbytes(rng.choice([50, 70_000]))
         blob = ""
         try:
-            blob = (await node(cluster, rng).storage.blobs.put_bytes(data)).id
+            blob = (await node(cluster, rng).storage.blobs.put_bytes(data, owner=TAG_OWNER)).id
             await asyncio.sleep(rng.uniform(0, 4))
             known = story.named.pop(tag, {})
             await node(cluster, rng).storage.tags.replace(tag, [[f"blob:{blob}"]])
@@ -78,7 +78,7 @@ async def write(cluster: Cluster, story: Story, number: int, until: float) -> No
                 story.named[other] = known
                 story.renamed += 1
         except (StorageError, OSError, asyncio.CancelledError):
-            story.refused += 1
+            failures += 1
             await asyncio.sleep(0.2)
 
 

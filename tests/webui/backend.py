@@ -137,6 +137,7 @@ class FakeRaft:
 class FakeFiles:
     def __init__(self) -> None:
         self.blobs: dict[str, bytes] = {}
+        self.owners: dict[str, str] = {}
         self.tags: dict[str, TagView] = {}
         self.operations: list[tuple[str, int]] = []
         self.missing = 0
@@ -147,9 +148,13 @@ class FakeFiles:
         self.blobs[name] = data
         return BlobView(id=name, size=len(data), copies=3)
 
-    async def put(self, source: AsyncIterator[bytes], *, replicas: int | None) -> BlobView:
+    async def put(
+        self, source: AsyncIterator[bytes], *, replicas: int | None, owner: str = ""
+    ) -> BlobView:
         data = b"".join([piece async for piece in source])
-        return msgspec.structs.replace(self.add(data), copies=replicas or 3)
+        blob = self.add(data)
+        self.owners[blob.id] = owner
+        return msgspec.structs.replace(blob, copies=replicas or 3)
 
     async def stat(self, blob: str) -> BlobView:
         if blob not in self.blobs:

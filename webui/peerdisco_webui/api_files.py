@@ -7,6 +7,7 @@ breaks the connection: a short answer never looks complete.
 from __future__ import annotations
 
 import logging
+import re
 
 from aiohttp import hdrs, web
 
@@ -16,6 +17,8 @@ from peerdisco_webui.ports import Files
 from peerdisco_webui.wire import json_response, query_int, stream_body
 
 REPLICAS_MAX = 16
+OWNER_MAX = 255
+_OWNER = re.compile(rf"[A-Za-z0-9_.:@\-]{{0,{OWNER_MAX}}}")
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +30,15 @@ class BlobsApi:
         self._files = files
 
     async def put(self, request: web.Request) -> web.Response:
-        """Store the body; `replicas` overrides the cluster's number of copies."""
+        """Store the body; `replicas` overrides the number of copies, `owner` says for whom.
+
+        What belongs to a job goes when the job is purged.
+        """
         replicas = query_int(request, "replicas", 0, most=REPLICAS_MAX)
-        blob = await self._files.put(stream_body(request), replicas=replicas or None)
+        owner = request.query.get("owner", "")
+        if _OWNER.fullmatch(owner) is None:
+            raise BadRequest(f"an owner has at most {OWNER_MAX} of A-Z a-z 0-9 _ . : @ -")
+        blob = await self._files.put(stream_body(request), replicas=replicas or None, owner=owner)
         return json_response(blob, status=201)
 
     async def get(self, request: web.Request) -> web.StreamResponse:

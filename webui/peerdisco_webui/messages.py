@@ -350,12 +350,14 @@ class Append(View, frozen=True, kw_only=True):
         unique: Leave out what the tag already has.
         session: Names the client's run; with `sequence` it makes a repetition harmless.
         sequence: Number of the operation in that session.
+        owner: For whom the tag holds its blobs; those of a job go when the job is purged.
     """
 
     urls: tuple[tuple[str, ...], ...]
     unique: bool = False
     session: str = ""
     sequence: int = 0
+    owner: str = ""
 
 
 class Replace(View, frozen=True, kw_only=True):

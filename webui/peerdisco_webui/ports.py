@@ -75,8 +75,10 @@ class Jobs(Protocol):
 class Files(Protocol):
     """DDFS: immutable blobs, and tags that list them. Unknown names raise NotFound."""
 
-    async def put(self, source: AsyncIterator[bytes], *, replicas: int | None) -> BlobView:
-        """Store a stream durably. A source that raises leaves nothing behind."""
+    async def put(
+        self, source: AsyncIterator[bytes], *, replicas: int | None, owner: str = ""
+    ) -> BlobView:
+        """Store a stream durably for an owner. A source that raises leaves nothing behind."""
 
     async def stat(self, blob: str) -> BlobView:
         """Size and copies of a blob."""

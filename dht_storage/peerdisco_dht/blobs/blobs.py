@@ -7,6 +7,7 @@ Putting is in `putting.py`, reading in `reading.py`, this node's copies in `shel
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
@@ -72,9 +73,10 @@ class Blobs:
         Raises Unavailable when too few nodes could store it, Limit when it is too large, and
         whatever `source` raises.
         """
+        began = asyncio.get_running_loop().time()
         info = await self._putter.put(source, PutOptions(replicas, durability, owner))
         if durability is not Durability.LOCAL:
-            self._pinner.note_put(info.id)
+            self._pinner.note_put(info.id, owner, began)
         return info
 
     async def put_bytes(

@@ -5,7 +5,8 @@ holds the bytes gives the copy a fresh lease, takes it out of the trash, and onl
 between an upload, its tag and a garbage collection there is no order of events that loses a blob:
 the collection leaves leased and freshly touched copies alone, and the next one finds the tag.
 
-A blob that was stored through this node a moment ago was leased by its put and is not asked about.
+A blob that was stored through this node for the same owner a moment ago was pinned and leased by
+its put, and is not asked about.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ EPOCH_CHANGES_MAX = 4
 """Layouts that may come in between before a pinning is given up."""
 RECENT_MAX = 50_000
 RECENT_S = 600.0
-"""How long a put through this node counts as a pin; far less than any lease."""
+RECENT_SHARE = 4
+"""A put through this node counts as a pin for so long, at most this part of its lease."""
 
 
 class Pinner:
@@ -60,13 +62,13 @@ class Pinner:
         self._members = members
         self._unique = unique
         self._config = config
-        self._recent: OrderedDict[str, float] = OrderedDict()
+        self._recent: OrderedDict[tuple[str, str], float] = OrderedDict()
         epochs.serve(PIN, self._answer)
 
-    def note_put(self, blob: str) -> None:
-        """A put through this node was acknowledged, so enough nodes lease the blob."""
-        self._recent[blob] = asyncio.get_running_loop().time()
-        self._recent.move_to_end(blob)
+    def note_put(self, blob: str, owner: str, began: float) -> None:
+        """A put that began at a time was acknowledged: enough nodes pin and lease the blob."""
+        self._recent[blob, owner] = began
+        self._recent.move_to_end((blob, owner))
         if len(self._recent) > RECENT_MAX:
             self._recent.popitem(last=False)
 
@@ -83,11 +85,12 @@ class Pinner:
         Raises NoSuchBlob when everybody answered and nobody holds one of them (unless
         `missing_ok`), Unavailable when too few nodes could be asked.
         """
-        since = asyncio.get_running_loop().time() - RECENT_S
+        recent_s = min(RECENT_S, self._config.lease_s / RECENT_SHARE)
+        since = asyncio.get_running_loop().time() - recent_s
         wanted = [
             check_id(blob)
             for blob in dict.fromkeys(blobs)
-            if self._recent.get(blob, since) <= since
+            if self._recent.get((blob, owner), since) <= since
         ]
         if not wanted:
             return

@@ -206,6 +206,10 @@ class Tags:
         items = await self._items([tuple(entry) for entry in urls])
         return await self._write(name, Replace(items, self._wall_time(), if_version), op_id)
 
+    async def record(self, name: str, urls: Sequence[Sequence[str]], *, owner: str) -> TagInfo:
+        """Replace a tag that belongs to an owner and tells what there was, even if it is gone."""
+        return await self.replace(name, urls, owner=owner, missing_ok=True)
+
     async def delete(self, name: str, *, op_id: OpId | None = None) -> None:
         """Let the tag exist no more; one that does not exist is no error."""
         await self._write(check_name(name), DeleteTag(), op_id)

@@ -240,12 +240,21 @@ class FakeBlobs:
     def __init__(self, world: World) -> None:
         self.world = world
         self.data: dict[str, bytes] = {}
+        self.owners: dict[str, dict[str, None]] = {}
 
-    async def put_bytes(self, data: bytes) -> SimpleNamespace:
+    async def put_bytes(self, data: bytes, *, owner: str) -> SimpleNamespace:
         await asyncio.sleep(0)
         name = f"b3-{zlib.crc32(data):08x}{len(data):056x}"
         self.data[name] = data
+        self.owners.setdefault(name, {})[owner] = None
         return SimpleNamespace(id=name)
+
+    async def delete(self, blob_id: str, *, owner: str) -> None:
+        await asyncio.sleep(0)
+        owners = self.owners.get(blob_id, {})
+        owners.pop(owner, None)
+        if not owners:
+            self.data.pop(blob_id, None)
 
     async def read(self, blob_id: str, *, limit_bytes: int) -> bytes:
         await asyncio.sleep(0)
@@ -266,6 +275,9 @@ class FakeTags:
             self.fail -= 1
             raise Unavailable(name)
         return SimpleNamespace(urls=self.urls[name])
+
+    async def record(self, name: str, urls: Sequence[Sequence[str]], *, owner: str) -> None:
+        await self.replace(name, urls)
 
     async def replace(self, name: str, urls: Sequence[Sequence[str]]) -> None:
         await asyncio.sleep(0)
@@ -382,7 +394,8 @@ class FakeExecution:
 
     async def _publish(self, assignment: Assignment, counts: Counter[str]) -> Finished:
         if assignment.final:
-            blob = await self.world.blobs.put_bytes(encode(dict(sorted(counts.items()))))
+            content = encode(dict(sorted(counts.items())))
+            blob = await self.world.blobs.put_bytes(content, owner=assignment.job)
             return Finished((Output(assignment.label, f"blob:{blob.id}", 1, len(counts)),), 1, 1)
         outputs = []
         for label in range(2):

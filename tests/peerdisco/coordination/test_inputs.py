@@ -31,6 +31,9 @@ class Tags:
     async def replace(self, name: str, urls: object) -> None:
         raise NotImplementedError
 
+    async def record(self, name: str, urls: object, *, owner: str) -> None:
+        raise NotImplementedError
+
     async def delete(self, name: str) -> None:
         raise NotImplementedError
 

@@ -286,9 +286,11 @@ async def test_a_purged_job_is_unknown_and_its_clients_files_are_gone(
     directory = world.nodes["n1"].directory
     await submit(world, "n0", pack(inputs=("tag://files",), temporary_tag="files"))
     await world.ended("n0", "job@1")
+    assert {"job@1": None} in world.blobs.owners.values()
     await directory.purge("job@1")
     await directory.purge("job@1")
     assert world.tags.urls == {}
+    assert world.blobs.data == {}
     with pytest.raises(NoSuchJob):
         await directory.status("job@1")
     with pytest.raises(JobRefused, match="purged"):

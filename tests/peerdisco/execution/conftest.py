@@ -34,6 +34,7 @@ class MemoryBlobs:
     def __init__(self) -> None:
         self.contents: dict[str, bytes] = {}
         self.paths: dict[str, str] = {}
+        self.owners: dict[str, str] = {}
         self.gets = 0
 
     def add(self, data: bytes) -> str:
@@ -41,8 +42,10 @@ class MemoryBlobs:
         self.contents[blob_id] = data
         return blob_id
 
-    async def put(self, source: AsyncIterator[bytes], /) -> StoredBlob:
-        return StoredBlob(self.add(b"".join([piece async for piece in source])))
+    async def put(self, source: AsyncIterator[bytes], /, *, owner: str) -> StoredBlob:
+        blob_id = self.add(b"".join([piece async for piece in source]))
+        self.owners[blob_id] = owner
+        return StoredBlob(blob_id)
 
     @asynccontextmanager
     async def get(self, blob_id: str, /) -> AsyncIterator[AsyncIterator[bytes]]:
