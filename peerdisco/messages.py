@@ -185,18 +185,26 @@ class Finished(Message, frozen=True, array_like=True, tag="finished"):
         records_in: Records read.
         records_out: Records written.
         cpu_s: CPU seconds of the worker.
+        log: The last lines that the user's code printed.
     """
 
     outputs: tuple[Output, ...]
     records_in: int = 0
     records_out: int = 0
     cpu_s: float = 0.0
+    log: tuple[str, ...] = ()
 
 
 class Failed(Message, frozen=True, array_like=True, tag="failed"):
-    """The attempt failed by itself."""
+    """The attempt failed by itself.
+
+    Attributes:
+        error: Why.
+        log: The last lines that the user's code printed.
+    """
 
     error: TaskError
+    log: tuple[str, ...] = ()
 
 
 class InputsLost(Message, frozen=True, array_like=True, tag="inputs_lost"):

@@ -279,8 +279,10 @@ class JobState:
         assert attempt is not None
         match fact.outcome:
             case Finished():
+                self._tell_log(attempt, fact.outcome.log, fact.at)
                 self._finished(attempt, fact.outcome, fact.at)
             case Failed(error):
+                self._tell_log(attempt, fact.outcome.log, fact.at)
                 self._failed(attempt, error, fact.at)
             case InputsLost(producers):
                 self._inputs_lost(attempt, producers, fact.at)
@@ -466,6 +468,12 @@ class JobState:
 
     def _name(self, stage: int, task: int) -> str:
         return f"{self._stage_name(stage)}:{task}"
+
+    def _tell_log(self, attempt: Attempt, lines: Iterable[str], at: float) -> None:
+        """What the user's code printed, as Disco shows it."""
+        name = self._name(attempt.stage, attempt.task)
+        for line in lines:
+            self._tell(at, f"MSG: [{name}] {line}", attempt.node)
 
     def _tell(self, at: float, message: str, node: str = "") -> None:
         self.events.append(Event(at, node, message))

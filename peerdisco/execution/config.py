@@ -27,6 +27,8 @@ class ExecutionConfig:
         spool_bytes_max: What the fetched inputs of one attempt may take on disk.
         logs_max: Attempts whose printed lines are remembered.
         log_lines_max: Lines remembered of each.
+        log_lines_told: Of those, the last ones become events of the job...
+        log_line_characters_told: ...each cut to this length.
     """
 
     slots: int = 1
@@ -45,3 +47,5 @@ class ExecutionConfig:
     spool_bytes_max: int = 64 << 30
     logs_max: int = 64
     log_lines_max: int = 500
+    log_lines_told: int = 20
+    log_line_characters_told: int = 200

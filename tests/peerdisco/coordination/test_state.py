@@ -246,6 +246,18 @@ def test_the_first_success_wins_and_later_ones_change_nothing() -> None:
     assert play.state.stages[0].done == 1
 
 
+def test_what_the_code_printed_becomes_events_of_the_job() -> None:
+    """Also of an attempt that failed: there it matters most."""
+    play = Play(spec_of())
+    play.tell(Assigned(0, 0, 1, "n0", 3.0))
+    play.tell(AttemptEnded(1, Failed(TaskError(ErrorKind.USER, "boom"), ("before",)), 4.0))
+    play.tell(Assigned(0, 0, 2, "n1", 5.0))
+    play.tell(AttemptEnded(2, Finished((), log=("hello", "world")), 6.0))
+    printed = [(e.node, e.message) for e in play.state.events if e.message.startswith("MSG")]
+    expected = [("n0", "before"), ("n1", "hello"), ("n1", "world")]
+    assert [(node, f"MSG: [map:0] {line}") for node, line in expected] == printed
+
+
 def test_a_repeated_attempt_number_is_ignored() -> None:
     play = Play(spec_of())
     number = play.assign((0, 0), "n0")
