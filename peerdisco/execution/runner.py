@@ -191,7 +191,7 @@ class Runner:
             if len(inputs) < len(staged):
                 return self._unreadable(one for one in staged if isinstance(one, Unreadable))
             outcome = await self._work(running, pack, inputs, target)
-            return await self._publish(assignment, outcome)
+            return self._with_log(running, await self._publish(assignment, outcome))
         except SpoolFull as full:
             return self._failed(ErrorKind.NODE, full.strerror or str(full))
         except (OSError, NoSlot) as error:
@@ -212,6 +212,14 @@ class Runner:
         if isinstance(completed.outcome, Failed):
             return self._explain(running.assignment, completed.outcome.error)
         return completed.outcome
+
+    def _with_log(self, running: Running, outcome: Outcome) -> Outcome:
+        """The outcome with the last lines that the user's code printed."""
+        if isinstance(outcome, InputsLost) or not running.log:
+            return outcome
+        lines = list(running.log)[-self._config.log_lines_told :]
+        log = tuple(line[: self._config.log_line_characters_told] for line in lines)
+        return msgspec.structs.replace(outcome, log=log)
 
     def _explain(self, assignment: Assignment, error: TaskError) -> Outcome:
         if error.kind is ErrorKind.INPUT:
