@@ -20,7 +20,7 @@ FRAME_BYTES_MAX = 64 * 1024 * 1024
 
 LOG_TAIL_BYTES = 16 * 1024
 LOG_BYTES_MAX = 4 * 1024 * 1024
-"""A worker's log is cut back to its tail beyond this."""
+"""A worker's log is cut back to its tail beyond this, at the next frame that it sends."""
 
 
 class HostProcesses:
@@ -79,9 +79,11 @@ class HostProcess:
             if size > FRAME_BYTES_MAX:
                 self.kill()
                 return None
-            return await stdout.readexactly(size)
+            frame = await stdout.readexactly(size)
         except (asyncio.IncompleteReadError, ConnectionError):
             return None
+        self._cut_log()
+        return frame
 
     def kill(self) -> None:
         """See Process."""
@@ -102,14 +104,20 @@ class HostProcess:
 
     def log_tail(self) -> str:
         """See Process. Empty once the process has been waited for."""
-        if self._log.closed:
-            return ""
+        return "" if self._log.closed else self._tail().decode(errors="replace")
+
+    def _cut_log(self) -> None:
+        """Keep no more than the tail of a log that has grown long; the worker appends to it."""
+        if self._log.closed or os.fstat(self._log.fileno()).st_size <= LOG_BYTES_MAX:
+            return
+        tail = self._tail()
+        os.ftruncate(self._log.fileno(), 0)
+        os.write(self._log.fileno(), tail)
+
+    def _tail(self) -> bytes:
         descriptor = self._log.fileno()
         size = os.fstat(descriptor).st_size
-        tail = os.pread(descriptor, LOG_TAIL_BYTES, max(0, size - LOG_TAIL_BYTES))
-        if size > LOG_BYTES_MAX:
-            os.ftruncate(descriptor, 0)
-        return tail.decode(errors="replace")
+        return os.pread(descriptor, LOG_TAIL_BYTES, max(0, size - LOG_TAIL_BYTES))
 
 
 def _environment() -> dict[str, str]:
