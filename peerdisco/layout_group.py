@@ -201,11 +201,13 @@ class LayoutGroup:
     def _views(self, now: float) -> list[MemberView]:
         """The members, with how long each has been alive or dead in this node's eyes."""
         views = []
+        before, self._since = self._since, {}
         for member in self._membership.members():
             alive = member.state in LIVING
-            known = self._since.get(member.id)
+            known = before.get(member.id)
             if known is None or known[0] != alive:
-                known = self._since[member.id] = (alive, now)
+                known = (alive, now)
+            self._since[member.id] = known
             facts = facts_of(member.metadata.get(FACTS_KEY))
             node = StorageNode(member.id, facts.zone, facts.capacity)
             views.append(MemberView(node, alive, known[1], stores=facts.stores))
