@@ -34,7 +34,7 @@ from peerdisco_dht.blobs.shelf import Shelf
 from peerdisco_dht.config import StorageConfig
 from peerdisco_dht.fanout import ask_all
 from peerdisco_dht.keeper import LayoutKeeper
-from peerdisco_dht.layout import Layout
+from peerdisco_dht.layout import Layout, NodeState
 from peerdisco_dht.messages import BadMessage, decode, encode
 from peerdisco_dht.ports import Members, NodeId, Rpc
 
@@ -141,7 +141,7 @@ class Repair:
         for start in range(0, len(urgent), BATCH_MAX):
             some = urgent[start : start + BATCH_MAX]
             rows = [(blob, row) for blob in some if (row := self._shelf.row(blob)) is not None]
-            await self._check(rows)
+            await self._check(rows, caches=True)
 
     async def _walk(self) -> None:
         """Look at every replica on this node."""
@@ -150,13 +150,16 @@ class Repair:
             after = rows[-1][0]
             await self._check(rows)
 
-    async def _check(self, rows: Sequence[tuple[str, BlobRow]]) -> None:
-        """See to a batch of blobs; those whose homes did not all answer are tried again."""
+    async def _check(self, rows: Sequence[tuple[str, BlobRow]], *, caches: bool = False) -> None:
+        """See to a batch of blobs; those whose homes did not all answer are tried again.
+
+        Caches are nobody's promise, but a writer's is all that knows of a home it did not reach.
+        """
         mine = {
             blob: row
             for blob, row in rows
             if row.where is not Where.NOWHERE
-            and row.role is Role.REPLICA
+            and (caches or row.role is Role.REPLICA)
             and row.condemned is None
             and self._home(blob)
         }
@@ -181,11 +184,19 @@ class Repair:
                 self._try_again(blob)
                 others.setdefault(sender, []).append(blob)
             elif len(holding) == len(state) and self._me not in self._home(blob):
-                await self._shelf.demote(blob)
+                await self._let_go(blob)
         missing.sort(key=lambda each: (each.copies, each.blob))
         await self._send_all(missing, mine)
         # Whose turn it is may not know: it can have got its own copy a moment ago.
         await ask_all(list(others), lambda home: self._ask_to_look(home, others[home]))
+
+    async def _let_go(self, blob: str) -> None:
+        """All homes have their copies: ours is a cache, and on a node that leaves not even that."""
+        entry = self._keeper.layout.node(self._me)
+        if entry is not None and entry.state is NodeState.UP:
+            await self._shelf.demote(blob)
+        else:
+            await self._shelf.drop(blob)
 
     def _try_again(self, blob: str) -> None:
         if len(self._urgent) < URGENT_MAX:

@@ -221,6 +221,24 @@ def test_the_home_whose_turn_it_is_to_send_a_copy_is_told_so(world: World) -> No
     world(story, 3)
 
 
+def test_a_writer_that_is_no_home_sees_to_a_home_that_it_did_not_reach(world: World) -> None:
+    """Found by seed 6: only replicas were looked after, and the writer had but a cache."""
+
+    async def story(cluster: Cluster) -> None:
+        data = b"written by a stranger"
+        home = cluster[0].storage.blobs.home(chunk_list_of(data).id)
+        writer = next(n for n in cluster.nodes.values() if n.id not in home)
+        cluster.network.island[home[-1]] = 1
+        writer.known_dead = []  # it does not know yet, and asks in vain
+        info = await writer.storage.blobs.put_bytes(data)
+        await asyncio.sleep(5)
+        cluster.network.island.clear()
+        assert home[-1] not in cluster.replicas(info.id)
+        await cluster.eventually(lambda: home[-1] in cluster.replicas(info.id), 30.0)
+
+    world(story, 4)
+
+
 def test_two_copies_lie_in_two_zones(world: World) -> None:
     async def story(cluster: Cluster) -> None:
         for number in range(40):
