@@ -7,7 +7,11 @@ elections and no jobs; what it needs of them it names in `ports.py`. Start readi
 
 from peerdisco_dht.blobs.acknowledgement import Durability
 from peerdisco_dht.blobs.blobs import Blobs
+from peerdisco_dht.blobs.identity import key_of_blob
 from peerdisco_dht.blobs.putting import BlobInfo
+from peerdisco_dht.census import Census, Holding
+from peerdisco_dht.collection.collector import Collector, Progress
+from peerdisco_dht.collection.collector import State as CollectionState
 from peerdisco_dht.config import StorageConfig
 from peerdisco_dht.errors import (
     BadName,
@@ -20,6 +24,7 @@ from peerdisco_dht.errors import (
     Unavailable,
 )
 from peerdisco_dht.kademlia.service import Found, Kademlia
+from peerdisco_dht.keys import key_of_name
 from peerdisco_dht.layout import (
     AddNodes,
     Command,
@@ -35,6 +40,7 @@ from peerdisco_dht.layout import (
     StorageNode,
 )
 from peerdisco_dht.messages import BadMessage, decode, encode
+from peerdisco_dht.movement import Movement, Share
 from peerdisco_dht.registers.registers import Registers, Versioned
 from peerdisco_dht.storage import Storage
 from peerdisco_dht.tags.tags import TAG_OWNER, Tag, TagInfo, TagPage, Tags
@@ -67,6 +73,15 @@ __all__ = [
     "SetVoters",
     "SetReplicas",
     "FinishHandover",
+    "Movement",
+    "Share",
+    "Census",
+    "Holding",
+    "Collector",
+    "CollectionState",
+    "Progress",
+    "key_of_name",
+    "key_of_blob",
     "MemberView",
     "UpkeepConfig",
     "plan",

@@ -193,9 +193,7 @@ class Repair:
     async def _let_go(self, blob: str) -> None:
         """All homes have their copies: ours is a cache, and on a node that leaves not even that."""
         entry = self._keeper.layout.node(self._me)
-        if entry is not None and entry.state is NodeState.UP:
-            await self._shelf.demote(blob)
-        else:
+        if entry is not None and entry.state is not NodeState.UP:
             await self._shelf.drop(blob)
 
     def _try_again(self, blob: str) -> None:

@@ -21,6 +21,7 @@ from peerdisco_dht.blobs.putting import Putter
 from peerdisco_dht.blobs.sending import Sender
 from peerdisco_dht.blobs.service import BlobService
 from peerdisco_dht.blobs.shelf import Shelf
+from peerdisco_dht.census import Census, Counter
 from peerdisco_dht.collection.collector import Collector
 from peerdisco_dht.collection.marker import Marker, References
 from peerdisco_dht.collection.participant import Participant
@@ -28,8 +29,10 @@ from peerdisco_dht.config import StorageConfig
 from peerdisco_dht.epochs import EpochRpc
 from peerdisco_dht.kademlia.service import Kademlia
 from peerdisco_dht.keeper import LayoutKeeper
-from peerdisco_dht.layout import Layout
+from peerdisco_dht.keys import PARTITIONS
+from peerdisco_dht.layout import Command, Layout
 from peerdisco_dht.messages import BadMessage
+from peerdisco_dht.movement import Movement, movement, shares_of
 from peerdisco_dht.ports import Datagrams, Disk, Members, NodeId, Rpc, Store
 from peerdisco_dht.registers.acceptors import Acceptors
 from peerdisco_dht.registers.coordinator import Coordinator
@@ -128,6 +131,7 @@ class Storage:
         self.collector = Collector(
             me, self.registers, epochs, self._keeper, members, self._background, wall_time, config
         )
+        self._counter = Counter(me, self._shelf, self._keeper, members, rpc, config)
         self.kademlia = (
             Kademlia(me, datagrams, members, self._keeper, rng) if datagrams is not None else None
         )
@@ -164,6 +168,18 @@ class Storage:
     def home(self, key: bytes) -> tuple[NodeId, ...]:
         """The home set of a 160-bit key, first choice first; empty without a layout."""
         return self._keeper.home_of_key(key)
+
+    async def census(self) -> Census:
+        """What every node holds, as counted now."""
+        return await self._counter.census()
+
+    async def movement(self, command: Command) -> Movement:
+        """What a change of the layout would move; nothing is changed."""
+        return movement(self.layout, command, (await self.census()).sizes())
+
+    def shares(self) -> dict[NodeId, int]:
+        """How many partitions each node is a home of."""
+        return shares_of([self._keeper.home(partition) for partition in range(PARTITIONS)])
 
     async def handed_over(self, since: int | None = None) -> bool:
         """Whether all registers are handed over to the present placement.

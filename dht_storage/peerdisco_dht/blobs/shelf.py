@@ -242,6 +242,14 @@ class Shelf:
             await self._disk.remove(f"{directory}/{name}")
             return True
 
+    async def drop(self, blob: str) -> None:
+        """Drop a copy that nobody needs here: its homes have theirs, and this node leaves."""
+        async with self._locks.hold(blob):
+            row = self.row(blob)
+            if row is not None:
+                await self._forget(blob)
+                await self._drop_files(blob, row)
+
     def chunk_list(self, blob: str) -> ChunkList | None:
         """The chunk list of a copy that is here."""
         row = self.row(blob)

@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from peerdisco_dht.background import Background
-from peerdisco_dht.blobs.messages import Verdict
 from peerdisco_dht.collection.marker import MARK
 from peerdisco_dht.collection.messages import (
     Begin,
@@ -329,4 +328,4 @@ def _stop_on_failure(outcomes: dict[NodeId, str | Exception]) -> None:
             raise Stopped(outcome if isinstance(outcome, str) else f"{node}: {outcome!r}")
 
 
-__all__ = ["Collector", "Progress", "State", "Verdict"]
+__all__ = ["Collector", "Progress", "State"]
