@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import signal
 import sys
@@ -32,6 +33,9 @@ class HostProcesses:
     async def start_worker(self) -> HostProcess:
         """See Processes."""
         log = tempfile.TemporaryFile("ab+", dir=self._root, prefix="worker-")  # noqa: SIM115 - owned below
+        # The mode alone does not make the worker append: after a cut it would leave a hole.
+        flags = fcntl.fcntl(log.fileno(), fcntl.F_GETFL)
+        fcntl.fcntl(log.fileno(), fcntl.F_SETFL, flags | os.O_APPEND)
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
