@@ -16,7 +16,7 @@ from peerdisco_sim.real.abilities import Abilities
 from peerdisco_sim.real.cluster import RealCluster
 from peerdisco_sim.real.daemons import Daemon
 from peerdisco_sim.real.namespaces import Wire
-from peerdisco_sim.real.skipping import Skipped
+from peerdisco_sim.real.skipping import NotNow, Skipped
 from peerdisco_sim.real.targets import Targets
 from peerdisco_sim.schedule import Fault, Value
 
@@ -72,34 +72,17 @@ class Disasters:
         self._later = later
         self._draws = draws
         self._nodes_max = len(cluster.daemons) + NODES_MORE_MAX
-        self._kinds: Mapping[str, Callable[[list[Daemon], Params], object]] = {
-            "kill": self._kill,
-            "power_cut": self._power_cut,
-            "stop": self._stop,
-            "pause": self._pause,
-            "join": self._join,
-            "partition": self._partition,
-            "one_way": self._one_way,
-            "cut_link": self._cut_link,
-            "swizzle": self._swizzle,
-            "degrade": self._degrade,
-            "bad_link": self._bad_link,
-            "disk_full": self._disk_full,
-            "worker_kill": lambda daemons, _: self._signal_worker(daemons, signal.SIGKILL),
-            "worker_crash": lambda daemons, _: self._signal_worker(daemons, signal.SIGSEGV),
-            "worker_hang": self._worker_hang,
-        }
 
     def inflict(self, fault: Fault) -> str:
         """Do it; who was hit. Raises Skipped."""
         kind = FAULTS.get(fault.kind)
         if kind is None:
             raise Skipped("nobody knows this kind")
-        if fault.kind in IMPOSSIBLE:
-            raise Skipped(IMPOSSIBLE[fault.kind])
+        if fault.kind not in KINDS:
+            raise Skipped(IMPOSSIBLE.get(fault.kind, "never tried with real processes"))
         names = self._targets.find(fault.target) if kind.needs_target else []
         daemons = [self._cluster.daemons[name] for name in names]
-        self._kinds[fault.kind](daemons, {**kind.params, **fault.params})
+        KINDS[fault.kind](self, daemons, {**kind.params, **fault.params})
         return ", ".join(names)
 
     def supervise(self, daemon: Daemon) -> None:
@@ -134,7 +117,7 @@ class Disasters:
     ) -> None:
         running = [daemon for daemon in daemons if daemon.is_running]
         if not running:
-            raise Skipped("down already")
+            raise NotNow("down already")
         for daemon in running:
             self.meant_down[daemon.name] = None
             how(daemon)
@@ -235,11 +218,17 @@ class Disasters:
     def _signal_worker(self, daemons: list[Daemon], number: signal.Signals) -> int:
         workers = [pid for daemon in daemons for pid in daemon.workers()]
         if not workers:
-            raise Skipped("no worker runs")
+            raise NotNow("no worker runs")
         chosen = self._draws.choice(workers)
         with contextlib.suppress(ProcessLookupError):
             os.kill(chosen, number)
         return chosen
+
+    def _worker_kill(self, daemons: list[Daemon], _: Params) -> None:
+        self._signal_worker(daemons, signal.SIGKILL)
+
+    def _worker_crash(self, daemons: list[Daemon], _: Params) -> None:
+        self._signal_worker(daemons, signal.SIGSEGV)
 
     def _worker_hang(self, daemons: list[Daemon], params: Params) -> None:
         chosen = self._signal_worker(daemons, signal.SIGSTOP)
@@ -250,3 +239,23 @@ class Disasters:
                 os.kill(chosen, signal.SIGCONT)
 
         self._later(float(params["for_s"]), resume)
+
+
+KINDS: Mapping[str, Callable[[Disasters, list[Daemon], Params], None]] = {
+    "kill": Disasters._kill,
+    "power_cut": Disasters._power_cut,
+    "stop": Disasters._stop,
+    "pause": Disasters._pause,
+    "join": Disasters._join,
+    "partition": Disasters._partition,
+    "one_way": Disasters._one_way,
+    "cut_link": Disasters._cut_link,
+    "swizzle": Disasters._swizzle,
+    "degrade": Disasters._degrade,
+    "bad_link": Disasters._bad_link,
+    "disk_full": Disasters._disk_full,
+    "worker_kill": Disasters._worker_kill,
+    "worker_crash": Disasters._worker_crash,
+    "worker_hang": Disasters._worker_hang,
+}
+"""What is done with real processes."""

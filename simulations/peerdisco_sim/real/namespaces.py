@@ -32,6 +32,7 @@ _TABLE = "inet disasters"
 _DIRECTORY = Path("/run/netns")
 _CLONE_NEWNET = 0x40000000
 _GONE_S_MAX = 5.0
+_DICE = 10_000
 
 
 class Wire:
@@ -120,7 +121,9 @@ class Wire:
         rules += [f"ip saddr {source} drop" for source in self._deaf_to]
         for source, probability in self._loss.items():
             origin = f"ip saddr {source} " if source else ""
-            rules.append(f"{origin}numgen random mod 10000 < {round(probability * 1e4)} drop")
+            share = round(probability * _DICE)
+            chance = f"numgen random mod {_DICE} < {share} " if share < _DICE else ""
+            rules.append(f"{origin}{chance}drop")
         lines = [
             f"table {_TABLE}",
             f"delete table {_TABLE}",

@@ -23,13 +23,15 @@ from peerdisco_sim.real.cluster import RealCluster, open_cluster
 from peerdisco_sim.real.inflict import Disasters
 from peerdisco_sim.real.namespaces import run_inside
 from peerdisco_sim.real.shell import ToolFailed
-from peerdisco_sim.real.skipping import Skipped
+from peerdisco_sim.real.skipping import NotNow, Skipped
 from peerdisco_sim.real.targets import Targets
 from peerdisco_sim.real.workload import Clients
 from peerdisco_sim.schedule import Fault, Schedule
 
 SETTLE_S_MAX = 120.0
 WATCH_S = 0.5
+WAIT_S, LOOK_AGAIN_S = 6.0, 0.3
+"""How long a fault looks for a victim, as in the simulator."""
 
 Tell = Callable[[str], None]
 
@@ -160,12 +162,21 @@ class _Play:
     def _inflict(self, disasters: Disasters, fault: Fault) -> None:
         try:
             victims = disasters.inflict(fault)
+        except NotNow as reason:
+            if self._now() < fault.at + WAIT_S:
+                self._later(LOOK_AGAIN_S, lambda: self._inflict(disasters, fault))
+                return
+            self._skip(fault, reason)
+            return
         except Skipped as reason:
-            self._report.skipped[f"{fault.kind}: {reason}"] += 1
-            self._tell(f"{self._now():6.1f} s  skipped {fault.kind} of {fault.target}: {reason}")
+            self._skip(fault, reason)
             return
         self._report.faults[fault.kind] += 1
         self._tell(f"{self._now():6.1f} s  {fault.kind} {victims}")
+
+    def _skip(self, fault: Fault, reason: Skipped) -> None:
+        self._report.skipped[f"{fault.kind}: {reason}"] += 1
+        self._tell(f"{self._now():6.1f} s  skipped {fault.kind} of {fault.target}: {reason}")
 
     def _watch(self, disasters: Disasters) -> None:
         """Nobody may end by itself, but for want of a disk."""

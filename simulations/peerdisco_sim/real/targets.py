@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from peerdisco_sim.real.cluster import RealCluster
-from peerdisco_sim.real.skipping import Skipped
+from peerdisco_sim.real.skipping import NotNow, Skipped
 from peerdisco_webui.messages import JobView
 
 NEW_S = 15.0
@@ -47,7 +47,7 @@ class Targets:
         }
 
     def find(self, target: str) -> list[str]:
-        """Names of the victims. Raises Skipped when there are none."""
+        """Names of the victims. Raises NotNow when there are none, Skipped when it cannot tell."""
         named = target.split(",")
         if all(name in self._cluster.daemons for name in named):
             return named
@@ -57,7 +57,7 @@ class Targets:
             raise Skipped(f"{target!r} cannot be told from outside")
         found = [name for name in selector(argument) if name in self._cluster.daemons]
         if not found:
-            raise Skipped(f"nobody is {target!r} at the moment")
+            raise NotNow(f"nobody is {target!r} at the moment")
         return found
 
     @property
@@ -84,7 +84,7 @@ class Targets:
         """The running job, as the first daemon that answers sees it."""
         job = self._running_job()
         if not job:
-            raise Skipped("no job is running")
+            raise NotNow("no job is running")
         for name in self._sample(self._running, ASKED_MAX):
             try:
                 return self._cluster.ask(
@@ -92,7 +92,7 @@ class Targets:
                 )
             except OSError:
                 continue
-        raise Skipped("no daemon answers")
+        raise NotNow("no daemon answers")
 
     def _one(self, names: list[str]) -> list[str]:
         known = [name for name in names if name]
