@@ -310,8 +310,7 @@ class JobState:
 
     def _failed(self, attempt: Attempt, error: TaskError, at: float) -> None:
         task = self.task((attempt.stage, attempt.task))
-        kind = error.kind
-        task.failures[kind] = task.failures.get(kind, 0) + 1
+        task.failures[error.kind] = task.failures.get(error.kind, 0) + 1
         if attempt.node not in task.failed_on:
             task.failed_on.append(attempt.node)
         self.stages[attempt.stage].failed += 1
@@ -451,8 +450,7 @@ class JobState:
         if task.losses >= LOSSES_MAX and self.doom is None:
             name = self._name(attempt.stage, attempt.task)
             message = f"{name} was lost {task.losses} times, the last time because {why}"
-            error = TaskError(ErrorKind.NODE, message, node=attempt.node)
-            self.doom = self._at(attempt, error)
+            self.doom = self._at(attempt, TaskError(ErrorKind.NODE, message, node=attempt.node))
 
     def _at(self, attempt: Attempt, error: TaskError) -> TaskError:
         """The error, and which task it was."""
