@@ -182,6 +182,8 @@ class Host:
     async def _check(self, hosted: _Hosted) -> None:
         try:
             place = await self._place(hosted.job)
+            if place is _Place.VOTER and hosted.group.leader is None:
+                await self._complete(hosted)
         except self._ports.failures.storage as error:
             logger.debug("event=pointer_unreadable job=%s error=%s", hosted.job, error)
             return
@@ -189,6 +191,22 @@ class Host:
             await self.over(hosted.job)
         elif place is _Place.STRANGER and hosted.group.leader is None:
             await self._leave(hosted.job)
+
+    async def _complete(self, hosted: _Hosted) -> None:
+        """Let the other voters join a group that cannot elect.
+
+        Its founder may have asked a bare majority, of which one is gone for good. Only where the
+        pointer and the group agree on the voters: then no change of voters is under way, and
+        whoever has not joined has never voted in it.
+        """
+        pointer = await self._pointers.read(hosted.job)
+        voters = hosted.group.voters
+        if pointer is None or sorted(pointer.voters) != sorted(voters):
+            return
+        form = encode(Form(hosted.job, (), campaign=False))
+        for node in voters:
+            if node != self._ports.me and hosted.group.leader is None:
+                await self._tell(node, "job/form", form)
 
     # Leading.
 
@@ -219,14 +237,14 @@ class Host:
         await self.over(hosted.job)
         async with asyncio.TaskGroup() as group:
             for node in others:
-                group.create_task(self._tell(node, request))
+                group.create_task(self._tell(node, "job/over", request))
 
-    async def _tell(self, node: str, request: bytes) -> None:
+    async def _tell(self, node: str, method: str, request: bytes) -> None:
         timeout = self._config.call_timeout_s
         try:
-            await self._ports.rpc.call(node, "job/over", request, timeout=timeout)
+            await self._ports.rpc.call(node, method, request, timeout=timeout)
         except OSError as error:
-            logger.debug("event=over_not_told node=%s error=%s", node, error)
+            logger.debug("event=not_told method=%s node=%s error=%s", method, node, error)
 
     def _leader_changed(self, hosted: _Hosted) -> None:
         if hosted.coordinator is not None and not hosted.group.is_leader:

@@ -1,5 +1,8 @@
 """Keeps a job's group at its size: dead voters are replaced, and one voter grows to three.
 
+A voter that could not be asked when the group was formed is asked again while it is alive: until
+it has joined, the group survives one failure less than its size says.
+
 The order makes it safe to stop anywhere: the new voter is asked to join first, then the pointer
 names the new voters, then the group changes by joint consensus. A voter that was replaced while it
 was away reads the pointer when it wakes, and forgets the group.
@@ -64,6 +67,7 @@ class VoterUpkeep:
         self._config = config
         self._pointers = JobPointers(ports.registers)
         self._missing_since: dict[str, float] = {}
+        self._joined: dict[str, None] = {}
 
     async def run(self) -> None:
         """Look after the group until cancelled."""
@@ -80,6 +84,18 @@ class VoterUpkeep:
             )
             if voters is not None:
                 await self._change(voters)
+            await self._complete(alive)
+
+    async def _complete(self, alive: Sequence[str]) -> None:
+        """Let the voters join that may not have heard of the group yet; each answers once."""
+        for node in self._group.voters:
+            if node == self._ports.me or node in self._joined or node not in alive:
+                continue
+            try:
+                if await self._form(node):
+                    self._joined[node] = None
+            except OSError as error:
+                logger.info("event=form_failed job=%s node=%s error=%s", self._job, node, error)
 
     def _missing(self, alive: Sequence[str], now: float) -> list[str]:
         """Voters that have not been alive for a while."""
