@@ -12,6 +12,8 @@ from peerdisco.identity import load_secret, save_secret
 from peerdisco.node import Node, run_node
 from peerdisco.security.secrets import ClusterSecret
 from peerdisco.worker.service import Service
+from peerdisco_dht import StorageError
+from peerdisco_election import RaftError
 from peerdisco_sim.knobs import knobs_of
 from peerdisco_sim.machine import disk_of, sim_machine
 from peerdisco_sim.node import SimNode
@@ -20,6 +22,9 @@ from peerdisco_sim.schedule import Value
 SECRET = ClusterSecret(bytes(range(32)))
 PEER_PORT, HTTP_PORT = 8990, 8989
 SLOTS = 2
+DISK_TROUBLE = (OSError, RaftError, StorageError)
+"""What the rooms of a node say when its disk has failed."""
+
 Observer = Callable[[str, Node], None]
 
 
@@ -95,7 +100,7 @@ async def daemon(
         ready.ended(sim.name, "stopped")
     except PeerdiscoError as error:
         ready.ended(sim.name, str(error))
-    except (OSError, ExceptionGroup) as error:
+    except (*DISK_TROUBLE, ExceptionGroup) as error:
         if disk_of(sim).errors == errors or not _is_about_disk(error):
             raise
         ready.ended(sim.name, f"its disk failed: {error}")
@@ -104,7 +109,7 @@ async def daemon(
 def _is_about_disk(error: Exception) -> bool:
     if isinstance(error, ExceptionGroup):
         return all(_is_about_disk(each) for each in error.exceptions)
-    return isinstance(error, OSError)
+    return isinstance(error, DISK_TROUBLE)
 
 
 async def _be_node(
