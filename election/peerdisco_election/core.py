@@ -190,7 +190,7 @@ class Core:
         return self.finish(now)
 
     def writing(self, now: float) -> None:
-        """All persists so far begin to be written now: from here on the disk owes an answer."""
+        """All persists so far begin to be written now: the disk owes an answer from here on."""
         for writing in self._writing:
             writing.since = max(writing.since, now)
 
@@ -200,11 +200,7 @@ class Core:
             writing.since += seconds
 
     def suspect(self, now: float, cause: Cause, *, soon: bool) -> list[Effect]:
-        """The driver doubts the leader: protect it no longer, and arm an election.
-
-        `soon` is for evidence that it is gone; otherwise its heartbeats are merely missing for
-        an election timeout already.
-        """
+        """Protect the leader no longer and arm an election, `soon` if there is evidence."""
         if isinstance(self.role, Follower):
             self.role.suspect(now, cause, soon=soon)
         return self.finish(now)
@@ -402,8 +398,7 @@ class Core:
     def write(self, entries: Sequence[Entry]) -> None:
         """Add entries to the log, replacing what is there from the first one's index on.
 
-        Writes in flight no longer vouch for what is replaced: their completion, though late,
-        must not make another entry at the same index look durable.
+        Writes in flight vouch no longer for what is replaced, however late they complete.
         """
         for writing in self._writing:
             writing.last = min(writing.last, entries[0].index - 1)
@@ -437,7 +432,10 @@ class Core:
 
     def _meet_newer_term(self, sender: str, message: GroupMessage, now: float) -> bool:
         match message:
-            case VoteRequest(transfer=False) if self.role.protects_leader(now):
+            # A leader that asks for votes leads no more: from itself it is not protected.
+            case VoteRequest(transfer=False) if sender != self.leader and self.role.protects_leader(
+                now
+            ):
                 return False
             case VoteRequest(pre=True) | VoteReply(pre=True, granted=True):
                 return True

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from peerdisco_election.core import Core
 
 
+SPREAD = 0.3
+"""Election timeouts over which elections are spread when heartbeats are missing."""
+
+
 @dataclass(slots=True)
 class Incoming:
     """A snapshot of which the first bytes have arrived."""
@@ -84,21 +88,23 @@ class Follower:
         self._suspected_at = now
         if not core.is_voter:
             return
-        # Heartbeats that are missing are so for one timeout already: this is the spread on top.
-        wait = self._turn_to_stand() if soon else config.election_timeout * core.rng.random()
+        if soon:
+            wait = self._turn_to_stand(config.evidence_delay_min, config.evidence_delay_max)
+        else:
+            # Heartbeats that are missing are so for one timeout already: this is on top of it.
+            wait = self._turn_to_stand(0.0, SPREAD * config.election_timeout)
         self.deadline = min(self.deadline or now + wait, now + wait)
 
-    def _turn_to_stand(self) -> float:
+    def _turn_to_stand(self, first: float, last: float) -> float:
         """How long to leave it to others, when all have evidence at about the same time.
 
         Each voter has a slot of its own, the same in the eyes of all, so that they do not split
         the vote; which one is first differs from group to group and from term to term.
         """
-        core, config = self._core, self._core.config
+        core = self._core
         others = [one for one in quorum.electorate(core.configuration) if one != core.leader]
         place = (others.index(core.me) + core.salt + core.term) % len(others)
-        slot = (config.evidence_delay_max - config.evidence_delay_min) / len(others)
-        return config.evidence_delay_min + slot * (place + core.rng.random() / 4)
+        return first + (last - first) / len(others) * (place + core.rng.random() / 4)
 
     def voted(self, now: float, *, pre: bool) -> None:
         """A vote was granted: give that candidate time, so as not to split the vote."""

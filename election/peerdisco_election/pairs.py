@@ -65,7 +65,7 @@ class Pair:
         led: What this node leads towards it: beats are due while there is any.
         followed: What it leads towards this node: its beats are expected while there is any.
         silent: It was reported as not heard.
-        missed: Its beats were reported as missing.
+        missed_at: When its beats were last reported as missing; None when they are not.
     """
 
     heard_at: float
@@ -75,7 +75,12 @@ class Pair:
     led: Side = field(default_factory=Side)
     followed: Side = field(default_factory=Side)
     silent: bool = False
-    missed: bool = False
+    missed_at: float | None = None
+
+    @property
+    def missing_since(self) -> float:
+        """The last agreeing beat, or the last report that there is none."""
+        return self.beat_at if self.missed_at is None else self.missed_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +176,7 @@ class Pairs:
         if view.followed is not None:
             pair = self._pairs.setdefault(view.followed, Pair(now, now))
             if not pair.followed.groups:
-                pair.beat_at, pair.missed = now, False
+                pair.beat_at, pair.missed_at = now, None
             pair.followed.add(group, hashed)
 
     @property
@@ -182,8 +187,8 @@ class Pairs:
         for pair in self._pairs.values():
             if pair.led.groups and not pair.silent:
                 times.append(pair.heard_at + patience)
-            if pair.followed.groups and not pair.missed:
-                times.append(pair.beat_at + patience)
+            if pair.followed.groups:
+                times.append(pair.missing_since + patience)
         return min(times, default=None)
 
     def tick(self, now: float) -> Due:
@@ -194,8 +199,9 @@ class Pairs:
             if pair.led.groups and not pair.silent and now >= pair.heard_at + patience:
                 pair.silent = True
                 silent.append(peer)
-            if pair.followed.groups and not pair.missed and now >= pair.beat_at + patience:
-                pair.missed = True
+            if pair.followed.groups and now >= pair.missing_since + patience:
+                # Again and again: a group may have been reassured by a last message of its own.
+                pair.missed_at = now
                 missing.append(peer)
         return Due(self._due_beats(now), tuple(silent), tuple(missing))
 
@@ -250,15 +256,15 @@ class Pairs:
         """The evidence has been withdrawn: wait for its beats once more."""
         pair = self._pairs.get(peer)
         if pair is not None:
-            pair.beat_at, pair.missed, pair.doubted_at = now, False, None
+            pair.beat_at, pair.missed_at, pair.doubted_at = now, None, None
 
     def _withdraw(self, pair: Pair, now: float) -> bool:
         # A dead node's last beat may still be on its way: shortly after evidence it proves nothing.
         hold = self._config.evidence_delay_max
         if pair.doubted_at is not None and now < pair.doubted_at + hold:
             return False
-        withdrawn = pair.missed or pair.doubted_at is not None
-        pair.beat_at, pair.missed, pair.doubted_at = now, False, None
+        withdrawn = pair.missed_at is not None or pair.doubted_at is not None
+        pair.beat_at, pair.missed_at, pair.doubted_at = now, None, None
         return withdrawn
 
     def _due_beats(self, now: float) -> tuple[tuple[str, bool], ...]:
@@ -268,8 +274,8 @@ class Pairs:
         self._beat_at = now + interval
         self._number += 1
         return tuple(
-            # Unanswered datagrams may be blocked for good: then the link has to do.
-            (peer, now - pair.heard_at > 2 * interval)
+            # After an unanswered one the link has to do: two lost datagrams must cost nothing.
+            (peer, now - pair.heard_at > 1.5 * interval)
             for peer, pair in self._pairs.items()
             if pair.led.groups
         )

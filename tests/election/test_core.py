@@ -167,3 +167,19 @@ def test_entries_are_applied_in_pieces_and_in_order() -> None:
     cluster.settle()
     pieces = [effect for effect in a.last_effects if isinstance(effect, Apply)]
     assert [1, 1, 1] == [len(piece.entries) for piece in pieces]
+
+
+def test_a_leader_that_stepped_down_is_not_protected_from_itself() -> None:
+    """Its followers, who do not know yet, elect it again."""
+    cluster = Cluster(watched=True)
+    a = cluster.elect("a")
+    real, cluster.disk_delay = cluster.disk_delay, None
+    cluster.propose(a)
+    cluster.disk_delay = real
+    a.run(lambda: a.core.tick(cluster.now + 9.0))
+    assert not a.leads
+    assert ["a", "a"] == [cluster[name].core.leader for name in "bc"]
+    a.sync()
+    a.run(lambda: a.core.campaign(cluster.now))
+    cluster.settle()
+    assert a.leads

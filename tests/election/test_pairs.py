@@ -49,7 +49,7 @@ def test_unanswered_beats_go_over_the_link_too() -> None:
     """Datagrams may be blocked for good."""
     pairs = leading()
     assert [("b", False), ("b", False), ("b", True)] == [
-        pairs.tick(now).beats[0] for now in (0.0, 0.5, 0.75)
+        pairs.tick(now).beats[0] for now in (0.0, 0.25, 0.5)
     ]
 
 
@@ -127,3 +127,14 @@ def test_strangers_are_answered() -> None:
     assert not pairs.listed("x", 1, 0.0)
     pairs.doubt("x", 0.0)
     pairs.trust("x", 0.0)
+
+
+def test_missing_beats_are_reported_again_and_again() -> None:
+    """A group may have been reassured by a message of its own, from a node that leads no more."""
+    pairs = following()
+    assert ("a",) == pairs.tick(1.0).missing
+    assert () == pairs.tick(1.9).missing
+    assert 2.0 == pairs.deadline
+    assert ("a",) == pairs.tick(2.0).missing
+    pairs.beaten("a", Beat(3, 1, digest([("g", 1)])), 2.1)
+    assert () == pairs.tick(3.0).missing

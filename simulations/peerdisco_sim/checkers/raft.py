@@ -138,11 +138,13 @@ class RaftChecker:
         self.rules.stands(name, core.me, core.term, core.log.committed)
         if core.role.name in STANDING:
             self._stands(life)
+        # A configuration in one effect is in force for the next: any of these may have counted.
+        counted = [life.members] if life.members.voters else []
         for effect in effects:
             if isinstance(effect, Persist):
                 self._persists(life, effect)
             elif isinstance(effect, Apply):
-                self._applies(life, effect)
+                self._applies(life, effect, counted)
         life.members = _members(core.configuration)
 
     def _stands(self, life: _Life) -> None:
@@ -165,9 +167,8 @@ class RaftChecker:
         if snapshot is not None:
             self.rules.snapshotted(name, core.me, snapshot.index, snapshot.term, snapshot.data)
 
-    def _applies(self, life: _Life, effect: Apply) -> None:
+    def _applies(self, life: _Life, effect: Apply, counted: list[Members]) -> None:
         name = life.group.name
-        counted = [life.members] if life.members.voters else []
         for entry in effect.entries:
             if entry.kind is EntryKind.CONFIGURATION:
                 counted.append(_members(configuration_of(entry)))

@@ -11,5 +11,8 @@ from collections.abc import Mapping
 from peerdisco_sim.scenario import Scenario
 from peerdisco_sim.scenarios.echo import ECHO
 from peerdisco_sim.scenarios.mapreduce import MAPREDUCE
+from peerdisco_sim.scenarios.raft import RAFT
 
-SCENARIOS: Mapping[str, Scenario] = {scenario.name: scenario for scenario in (ECHO, MAPREDUCE)}
+SCENARIOS: Mapping[str, Scenario] = {
+    scenario.name: scenario for scenario in (ECHO, MAPREDUCE, RAFT)
+}

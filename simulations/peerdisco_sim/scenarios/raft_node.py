@@ -98,6 +98,7 @@ class RaftNode:
         self._names = {address: name for name, address in addresses.items()}
         self._outgoing: dict[str, _Link] = {}
         self._tasks: asyncio.TaskGroup | None = None
+        self._ended = False
         self._datagrams = _Datagrams(self._names)
         self.groups = Groups(
             self.me,
@@ -119,11 +120,17 @@ class RaftNode:
         await loop.create_server(lambda: _Incoming(self), self._addresses[self.me], PORT)
         try:
             async with asyncio.TaskGroup() as self._tasks:
-                self._tasks.create_task(self.groups.run())
+                self._tasks.create_task(self._serve())
                 for name in self._voters:
                     await self._take_part(name)
         except* OSError:
             pass
+
+    async def _serve(self) -> None:
+        try:
+            await self.groups.run()
+        finally:
+            self._ended = True
 
     async def _take_part(self, name: str) -> None:
         machine = Sessions(self.ledgers[name], sessions_max=64)
@@ -137,7 +144,8 @@ class RaftNode:
         """See Links."""
         link = self._outgoing.get(peer)
         if link is None:
-            assert self._tasks is not None
+            if self._tasks is None or self._ended:
+                return False
             link = self._outgoing[peer] = _Link(self.me)
             self._tasks.create_task(self._keep(peer, link))
         return link.send(frame)
@@ -158,8 +166,8 @@ class RaftNode:
 
     def answer_soon(self, request: bytes, say: Callable[[bytes], None]) -> None:
         """Work on a client's request, and answer when it is done."""
-        assert self._tasks is not None
-        self._tasks.create_task(self._answer(request, say))
+        if self._tasks is not None and not self._ended:
+            self._tasks.create_task(self._answer(request, say))
 
     async def _answer(self, data: bytes, say: Callable[[bytes], None]) -> None:
         request = decode(data, Request)
