@@ -14,7 +14,7 @@ import logging
 from collections.abc import Sequence
 
 from peerdisco.facts import FACTS_KEY, LAYOUT_KEY, facts_of
-from peerdisco.messages import BadMessage, decode, encode
+from peerdisco.messages import BadMessage, Message, decode, encode
 from peerdisco.peers import Peers
 from peerdisco_dht import (
     AddNodes,
@@ -42,6 +42,18 @@ UPKEEP_INTERVAL_S = 0.5
 LIVING = (MemberState.ALIVE, MemberState.SUSPECT)
 
 
+class Verdict(Message, frozen=True, array_like=True):
+    """What became of a change that somebody asked for.
+
+    Attributes:
+        refused: Why not; empty when it is committed.
+        leads: Whether the node that answers leads the group; if not, it did nothing.
+    """
+
+    refused: str = ""
+    leads: bool = True
+
+
 class LayoutGroup:
     """This node's part in agreeing on the layout."""
 
@@ -67,6 +79,7 @@ class LayoutGroup:
         self._heard = asyncio.Event()
         peers.serve("layout/form", self._on_form)
         peers.serve("layout/get", self._on_get)
+        peers.serve("layout/change", self._on_change)
         membership.subscribe(self._on_member)
         storage.subscribe(self._on_adopted)
         self._announce(storage.layout)
@@ -96,6 +109,40 @@ class LayoutGroup:
         while self._storage.layout.epoch == 0:
             self._heard.clear()
             await self._heard.wait()
+
+    async def change(self, command: LayoutCommand) -> str:
+        """Have a command committed by whoever leads; why it was refused, or empty.
+
+        Raises OSError when nobody who leads can be reached, or does not know whether it happened.
+        """
+        reasons: list[str] = []
+        for voter in dict.fromkeys([self._me.id, *self._storage.layout.voters]):
+            try:
+                answer = await self._peers.call(
+                    voter, "layout/change", encode(command), timeout=PROPOSE_TIMEOUT_S
+                )
+                verdict = decode(answer, Verdict)
+            except (OSError, BadMessage) as error:
+                reasons.append(f"{voter}: {error}")
+                continue
+            if verdict.leads:
+                return verdict.refused
+        raise ConnectionError(f"nobody leads the layout's group now ({'; '.join(reasons)})")
+
+    async def _on_change(self, _: str, body: bytes) -> bytes:
+        group = self._groups.get(GROUP)
+        if group is None or not group.is_leader:
+            return encode(Verdict(leads=False))
+        command: LayoutCommand = decode(body, LayoutCommand)  # type: ignore[arg-type]  # mypy has no type of union types
+        try:
+            change = await group.propose(encode(command), timeout=PROPOSE_TIMEOUT_S)
+        except NotLeader:
+            return encode(Verdict(leads=False))
+        except (Dropped, Unknown) as error:
+            return encode(Verdict(refused=f"it is not certain that it happened: {error}"))
+        assert isinstance(change, LayoutChange)
+        logger.info("layout_asked epoch=%d command=%s", change.layout.epoch, command)
+        return encode(Verdict(refused=change.refused))
 
     # -- hearing of layouts
 

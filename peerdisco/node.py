@@ -39,7 +39,7 @@ from peerdisco.peers import Peers
 from peerdisco.reachability import Reachability
 from peerdisco.security.certificates import authority_certificate, fingerprint
 from peerdisco.security.tokens import CLIENT_PREFIX, BadToken, Token, check_grant, make_grant
-from peerdisco.views import ClusterViews, FileViews, JobViews, RaftViews
+from peerdisco.views import ClusterViews, FileViews, JobViews, RaftViews, UpkeepViews
 from peerdisco_dht import Storage, StorageConfig, StorageError, StorageNode, UpkeepConfig
 from peerdisco_election import Groups, RaftConfig, RaftError
 from peerdisco_gossip import (
@@ -237,7 +237,9 @@ class Node:
             raft.stuck,
         )
         jobs = JobViews(self.coordination.directory, self._name_of)
-        return Views(cluster, jobs, FileViews(self.storage), raft)
+        members = self.membership
+        upkeep = UpkeepViews(self.storage, self.layout_group, members.alive, self._name_of)
+        return Views(cluster, jobs, FileViews(self.storage), raft, upkeep)
 
     async def run(self, on_ready: Callable[[Node], None]) -> None:
         """Start everything in the order in which it depends on each other, and keep it running."""

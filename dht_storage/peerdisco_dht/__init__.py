@@ -24,7 +24,7 @@ from peerdisco_dht.errors import (
     Unavailable,
 )
 from peerdisco_dht.kademlia.service import Found, Kademlia
-from peerdisco_dht.keys import key_of_name
+from peerdisco_dht.keys import key_of_name, partition_of_key
 from peerdisco_dht.layout import (
     AddNodes,
     Command,
@@ -81,6 +81,7 @@ __all__ = [
     "CollectionState",
     "Progress",
     "key_of_name",
+    "partition_of_key",
     "key_of_blob",
     "MemberView",
     "UpkeepConfig",

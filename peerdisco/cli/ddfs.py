@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
     from peerdisco.cli.output import Output
     from peerdisco.client.cluster import Cluster
     from peerdisco.client.ddfs import DDFS
+    from peerdisco_webui.upkeep_messages import CollectionView
 
+GC_POLL_S = 0.2
 COPY_BYTES = 1 << 20
 STDIN = "-"
 
@@ -208,6 +211,57 @@ def delete_attribute(tag: str, attribute: str, cluster: Cluster, output: Output)
     """Delete an attribute of a tag."""
     _ddfs(cluster).delattr(tag, attribute)
     output.value({attribute: None})
+
+
+@ddfs.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would go, and why.")
+@click.option("--hold", "action", flag_value="hold", help="Forbid collections until released.")
+@click.option("--release", "action", flag_value="release", help="Allow collections again.")
+@click.option("--status", "action", flag_value="status", help="Show the newest collection.")
+@client_command
+def gc(dry_run: bool, action: str | None, cluster: Cluster, output: Output) -> None:
+    """Collect the blobs that no tag names any more; they go a day after they were found."""
+    from peerdisco_webui.upkeep_messages import CollectionAction
+
+    if action == "status":
+        _print_collection(cluster.collection(), output)
+        return
+    if action is not None:
+        held = cluster.collect(CollectionAction(action)).held
+        output.value({"held": held}, "collections are on hold" if held else "collections may run")
+        return
+    kind = CollectionAction.DRY_RUN if dry_run else CollectionAction.RUN
+    view = cluster.collect(kind)
+    generation = view.generation
+    while view.running and view.generation == generation:
+        time.sleep(GC_POLL_S)  # noqa: TID251 - a client, not a node
+        view = cluster.collection()
+        if output.fancy:
+            share = 100 * view.partitions // view.partitions_total
+            line = f"{view.phase}: {share} % read, {view.nodes} of {view.participants} nodes"
+            click.echo(f"\r{line:60}", nl=False, err=True)
+    if output.fancy:
+        click.echo(f"\r{'':60}\r", nl=False, err=True)
+    _print_collection(view, output)
+    if view.failed:
+        sys.exit(1)
+
+
+def _print_collection(view: CollectionView, output: Output) -> None:
+    from peerdisco_webui.present import size
+
+    lines = [f"generation {view.generation}: {view.phase}{', a dry run' * view.dry_run}"]
+    lines.append(f"{view.references} blobs named by {view.registers} tags and other registers")
+    words = {"condemn": "into the trash", "remove": "removed", "revive": "out of the trash"}
+    for tally in view.tallies:
+        word = words.get(tally.verdict, tally.verdict)
+        lines.append(f"{word}: {tally.copies} copies, {size(tally.bytes)}")
+    lines += [f"{one.id}\t{size(one.bytes)}\t{one.verdict}: {one.reason}" for one in view.sample]
+    if view.held:
+        lines.append("collections are on hold")
+    if view.failed:
+        lines.append(f"ended early: {view.failed}")
+    output.value(view, "\n".join(lines))
 
 
 def _ddfs(cluster: Cluster) -> DDFS:

@@ -14,6 +14,8 @@ COMMANDS = {
     "nodes": ("peerdisco.cli.cluster:nodes", "The nodes of the cluster."),
     "job": ("peerdisco.cli.job:job", "Submit, watch and end jobs."),
     "ddfs": ("peerdisco.cli.ddfs:ddfs", "Put files into the cluster and get them out."),
+    "layout": ("peerdisco.cli.layout:layout", "Which nodes hold the data, and what moves."),
+    "dht": ("peerdisco.cli.layout:dht", "Look keys up."),
     "raft": ("peerdisco.cli.raft:raft", "Look at Raft groups, and recover one."),
     "token": ("peerdisco.cli.cluster:token", "Let machines and programs in."),
     "demo": ("peerdisco.cli.demo:demo", "Three nodes, one job, one of the nodes killed."),

@@ -36,8 +36,19 @@ from peerdisco_webui.raft_messages import (
     Recover,
     Recovery,
 )
+from peerdisco_webui.upkeep_messages import (
+    CollectionAction,
+    CollectionRequest,
+    CollectionView,
+    FoundView,
+    LayoutPlan,
+    LayoutRequest,
+    LayoutView,
+)
 
 SUBMIT_TIMEOUT_S = 60.0
+COUNT_TIMEOUT_S = 120.0
+"""Nodes count what they hold when they are asked."""
 PAGE_SIZE = 1000
 
 
@@ -120,6 +131,33 @@ class Cluster:
     def purge(self, name: str) -> None:
         """Stop and forget a job and delete its results."""
         self.session.command("DELETE", _job(name))
+
+    def collection(self) -> CollectionView:
+        """The newest garbage collection."""
+        return self.session.call("GET", "/api/v1/gc", CollectionView)
+
+    def collect(self, action: CollectionAction) -> CollectionView:
+        """Start a garbage collection or a dry run, hold them, or release them."""
+        request = CollectionRequest(action=action)
+        return self.session.call("POST", "/api/v1/gc", CollectionView, value=request)
+
+    def layout(self) -> LayoutView:
+        """The layout of the storage, and what each node holds."""
+        return self.session.call("GET", "/api/v1/layout", LayoutView, timeout_s=COUNT_TIMEOUT_S)
+
+    def plan_layout(self, change: LayoutRequest) -> LayoutPlan:
+        """What a change of the layout would move."""
+        path = "/api/v1/layout/plan"
+        return self.session.call("POST", path, LayoutPlan, value=change, timeout_s=COUNT_TIMEOUT_S)
+
+    def change_layout(self, change: LayoutRequest) -> LayoutView:
+        """Change the layout."""
+        path = "/api/v1/layout"
+        return self.session.call("POST", path, LayoutView, value=change, timeout_s=COUNT_TIMEOUT_S)
+
+    def find_key(self, key: str) -> FoundView:
+        """Where a key lives: a blob, `tag://NAME`, or 40 hexadecimal digits."""
+        return self.session.call("GET", "/api/v1/dht", FoundView, query={"key": key})
 
     def put_blob(self, body: Body, *, replicas: int | None = None, owner: str = "") -> BlobView:
         """Store a blob, for a job if an owner is given: purging it takes the blob along.

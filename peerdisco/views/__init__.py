@@ -7,5 +7,6 @@ from peerdisco.views.cluster import ClusterViews
 from peerdisco.views.files import FileViews
 from peerdisco.views.groups import RaftViews
 from peerdisco.views.jobs import JobViews
+from peerdisco.views.upkeep import UpkeepViews
 
-__all__ = ["ClusterViews", "FileViews", "JobViews", "RaftViews"]
+__all__ = ["ClusterViews", "FileViews", "JobViews", "RaftViews", "UpkeepViews"]

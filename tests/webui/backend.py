@@ -46,6 +46,20 @@ from peerdisco_webui.raft_messages import (
     GroupView,
     Recovery,
 )
+from peerdisco_webui.upkeep_messages import (
+    CollectionAction,
+    CollectionView,
+    Doomed,
+    FoundView,
+    LayoutAction,
+    LayoutNode,
+    LayoutPlan,
+    LayoutRequest,
+    LayoutView,
+    Place,
+    PlannedNode,
+    Tally,
+)
 
 WALL_TIME = 1_800_000_000.0
 
@@ -364,6 +378,84 @@ class Unclosed(io.BytesIO):
         """Keep the contents."""
 
 
+class FakeUpkeep:
+    """A collection that takes three looks, and two nodes of which one may be drained."""
+
+    def __init__(self) -> None:
+        self.held = False
+        self.generation = 0
+        self.looks = 3
+        self.dry_run = False
+        self.states = {"node-a": "up", "node-b": "up"}
+        self.leaving = 2
+
+    async def collection(self) -> CollectionView:
+        self.looks += 1
+        running = self.generation > 0 and self.looks < 3
+        return CollectionView(
+            generation=self.generation,
+            running=running,
+            held=self.held,
+            phase="mark" if running else "done",
+            dry_run=self.dry_run,
+            registers=4,
+            references=7,
+            tallies=(Tally(verdict="condemn", copies=3, bytes=3 << 20),),
+            sample=(
+                (Doomed(id="b3-" + 64 * "0", bytes=1 << 20, verdict="condemn", reason="no tag"),)
+                if self.dry_run
+                else ()
+            ),
+        )
+
+    async def collect(self, action: CollectionAction) -> CollectionView:
+        if action in (CollectionAction.HOLD, CollectionAction.RELEASE):
+            self.held = action is CollectionAction.HOLD
+        elif self.held:
+            raise Conflict("garbage collection is on hold")
+        else:
+            self.generation += 1
+            self.looks, self.dry_run = 0, action is CollectionAction.DRY_RUN
+        return await self.collection()
+
+    async def layout(self) -> LayoutView:
+        nodes = tuple(
+            LayoutNode(id=f"id-{name}", name=name, state=state, partitions=4096, blobs=9, bytes=90)
+            for name, state in self.states.items()
+        )
+        return LayoutView(epoch=7, replicas=3, moving=False, voters=("node-a",), nodes=nodes)
+
+    async def plan(self, change: LayoutRequest) -> LayoutPlan:
+        if change.action is not LayoutAction.REPLICAS and change.node not in self.states:
+            raise NotFound(f"the layout has no node {change.node!r}")
+        node = PlannedNode(
+            id="id-node-a",
+            name="node-a",
+            partitions_before=4096,
+            partitions_after=4096,
+            blobs_in=5,
+            bytes_in=5 << 20,
+        )
+        return LayoutPlan(
+            nodes=(node,), moved=1024, homes=8192, blobs=5, bytes=5 << 20, unknown=("node-c",)
+        )
+
+    async def change(self, change: LayoutRequest) -> LayoutView:
+        await self.plan(change)
+        if change.action is LayoutAction.REMOVE and self.leaving and not change.force:
+            raise Conflict(f"{change.node} still has {self.leaving} blobs to move")
+        names = {"drain": "draining", "remove": "gone", "add": "up"}
+        if change.node:
+            self.states[change.node] = names[change.action]
+        return await self.layout()
+
+    async def find(self, key: str) -> FoundView:
+        home = (Place(id="id-node-a", name="node-a"), Place(id="id-node-b", name="node-b"))
+        return FoundView(
+            key=40 * "a", partition=2730, epoch=7, home=home, told_by="node-b", nearest=home[1:]
+        )
+
+
 class Backend:
     """The ports over one memory."""
 
@@ -372,7 +464,8 @@ class Backend:
         self.raft = FakeRaft()
         self.files = FakeFiles()
         self.jobs = FakeJobs(self.files)
-        self.views = Views(self.cluster, self.jobs, self.files, self.raft)
+        self.upkeep = FakeUpkeep()
+        self.views = Views(self.cluster, self.jobs, self.files, self.raft, self.upkeep)
 
     def app(self, **settings: Any) -> Any:
         """The real application over this memory."""

@@ -20,6 +20,7 @@ from peerdisco_webui.api_files import BlobsApi
 from peerdisco_webui.api_jobs import JobsApi
 from peerdisco_webui.api_raft import RaftApi
 from peerdisco_webui.api_tags import TagsApi
+from peerdisco_webui.api_upkeep import UpkeepApi
 from peerdisco_webui.errors import ApiError, NotFound, StorageFull, Unavailable
 from peerdisco_webui.pages import Pages
 from peerdisco_webui.ports import Views
@@ -77,7 +78,7 @@ def routes(
     """All that can be reached."""
     cluster = ClusterApi(views.cluster, version, authority_pem)
     jobs, blobs, tags = JobsApi(views.jobs), BlobsApi(views.files), TagsApi(views.files)
-    raft = RaftApi(views.raft)
+    raft, upkeep = RaftApi(views.raft), UpkeepApi(views.upkeep)
     job, tag = "/api/v1/jobs/{name}", "/api/v1/tags/{name}"
     attribute = f"{tag}/attributes/{{key}}"
     return (
@@ -105,6 +106,12 @@ def routes(
         Route("GET", "/api/v1/raft", raft.list, Access.READ),
         Route("GET", "/api/v1/raft/{name}", raft.show, Access.READ),
         Route("POST", "/api/v1/raft/{name}/recover", raft.recover, Access.ADMIN),
+        Route("GET", "/api/v1/gc", upkeep.collection, Access.READ),
+        Route("POST", "/api/v1/gc", upkeep.collect, Access.ADMIN),
+        Route("GET", "/api/v1/layout", upkeep.layout, Access.READ),
+        Route("POST", "/api/v1/layout", upkeep.change, Access.ADMIN),
+        Route("POST", "/api/v1/layout/plan", upkeep.plan, Access.READ),
+        Route("GET", "/api/v1/dht", upkeep.find, Access.READ),
         Route("POST", "/api/v1/blobs", blobs.put, Access.WRITE),
         Route("GET", "/api/v1/blobs/{id}", blobs.get, Access.READ),
         Route("GET", "/api/v1/tags", tags.list, Access.READ),

@@ -29,6 +29,14 @@ from peerdisco_webui.raft_messages import (
     GroupView,
     Recovery,
 )
+from peerdisco_webui.upkeep_messages import (
+    CollectionAction,
+    CollectionView,
+    FoundView,
+    LayoutPlan,
+    LayoutRequest,
+    LayoutView,
+)
 
 
 class Cluster(Protocol):
@@ -123,6 +131,28 @@ class Raft(Protocol):
         """
 
 
+class Upkeep(Protocol):
+    """The storage's upkeep. Impossible changes raise Conflict or BadRequest."""
+
+    async def collection(self) -> CollectionView:
+        """The newest garbage collection."""
+
+    async def collect(self, action: CollectionAction) -> CollectionView:
+        """Start a garbage collection, hold them, or release them."""
+
+    async def layout(self) -> LayoutView:
+        """The layout and what each node holds."""
+
+    async def plan(self, change: LayoutRequest) -> LayoutPlan:
+        """What a change would move."""
+
+    async def change(self, change: LayoutRequest) -> LayoutView:
+        """Change the layout."""
+
+    async def find(self, key: str) -> FoundView:
+        """Where a key lives."""
+
+
 @dataclass(frozen=True, slots=True)
 class Views:
     """All that the pages and the API show."""
@@ -131,3 +161,4 @@ class Views:
     jobs: Jobs
     files: Files
     raft: Raft
+    upkeep: Upkeep

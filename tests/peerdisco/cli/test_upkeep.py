@@ -1,0 +1,65 @@
+"""`peerdisco ddfs gc`, `peerdisco layout` and `peerdisco dht`: what they print and ask for."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Run = Callable[..., Any]
+
+
+def test_a_collection_is_started_followed_and_told(run: Run, backend: Any) -> None:
+    done = run("ddfs", "gc")
+    assert done.exit_code == 0
+    assert "generation 1: done\n7 blobs named by 4 tags and other registers\n" in done.output
+    assert "into the trash: 3 copies, 3.1 MB\n" in done.output
+    assert backend.upkeep.looks >= 3
+
+
+def test_a_dry_run_says_what_would_go_and_why(run: Run) -> None:
+    output = run("ddfs", "gc", "--dry-run").output
+    assert "a dry run" in output
+    assert f"b3-{64 * '0'}\t1.0 MB\tcondemn: no tag\n" in output
+
+
+def test_collections_are_held_and_released(run: Run, backend: Any) -> None:
+    assert run("ddfs", "gc", "--hold").output == "collections are on hold\n"
+    refused = run("ddfs", "gc")
+    assert refused.exit_code == 1
+    assert "on hold" in refused.output
+    assert "on hold" in run("ddfs", "gc", "--status").output
+    assert json.loads(run("ddfs", "gc", "--release", "--json").output) == {"held": False}
+
+
+def test_the_layout_is_shown_and_changes_are_planned_before_they_are_made(
+    run: Run, backend: Any
+) -> None:
+    lines = run("layout", "show").stdout.splitlines()
+    assert lines[0].split("\t")[:4] == ["node-a", "up", "", "4096"]
+    for command in (("plan", "drain", "node-b"), ("drain", "node-b", "--dry-run")):
+        done = run("layout", *command)
+        assert done.stdout == "node-a\t4096\t4096\t5\t5.2 MB\tid-node-a\n"
+        assert "5 copies, 5.2 MB move; 12 % of homes" in done.stderr
+        assert "node-c did not say" in done.stderr
+        assert backend.upkeep.states["node-b"] == "up"
+    assert "epoch 7" in run("layout", "drain", "node-b").output
+    assert backend.upkeep.states["node-b"] == "draining"
+    refused = run("layout", "remove", "node-b")
+    assert refused.exit_code == 1
+    assert "still has 2 blobs to move" in refused.output
+    assert run("layout", "remove", "node-b", "--force").exit_code == 0
+    assert backend.upkeep.states["node-b"] == "gone"
+    assert run("layout", "add", "node-b").exit_code == 0
+    assert run("layout", "replicas", "3").exit_code == 0
+    assert run("layout", "plan", "replicas", "many").exit_code == 2
+    assert "no node" in run("layout", "drain", "nobody").output
+    assert json.loads(run("layout", "plan", "add", "node-a", "--json").output)["moved"] == 1024
+
+
+def test_a_key_is_looked_up(run: Run) -> None:
+    output = run("dht", "find", "tag://words").output
+    assert f"key {40 * 'a'}, partition 2730, epoch 7\nhome: node-a, node-b\n" in output
+    assert "told by node-b; nearest that answered: node-b" in output

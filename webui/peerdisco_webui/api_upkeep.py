@@ -1,0 +1,47 @@
+"""REST of the storage's upkeep: garbage collection, the layout, and looking keys up."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from peerdisco_webui.errors import BadRequest
+from peerdisco_webui.ports import Upkeep
+from peerdisco_webui.upkeep_messages import CollectionRequest, LayoutRequest
+from peerdisco_webui.wire import json_response, read_json
+
+
+class UpkeepApi:
+    """Handlers over the Upkeep port."""
+
+    def __init__(self, upkeep: Upkeep) -> None:
+        self._upkeep = upkeep
+
+    async def collection(self, request: web.Request) -> web.Response:
+        """The newest garbage collection and its progress."""
+        del request
+        return json_response(await self._upkeep.collection())
+
+    async def collect(self, request: web.Request) -> web.Response:
+        """Start a garbage collection or a dry run, hold collections, or release them."""
+        action = (await read_json(request, CollectionRequest)).action
+        return json_response(await self._upkeep.collect(action))
+
+    async def layout(self, request: web.Request) -> web.Response:
+        """The layout, and what each node holds."""
+        del request
+        return json_response(await self._upkeep.layout())
+
+    async def plan(self, request: web.Request) -> web.Response:
+        """What a change of the layout would move."""
+        return json_response(await self._upkeep.plan(await read_json(request, LayoutRequest)))
+
+    async def change(self, request: web.Request) -> web.Response:
+        """Change the layout."""
+        return json_response(await self._upkeep.change(await read_json(request, LayoutRequest)))
+
+    async def find(self, request: web.Request) -> web.Response:
+        """Where a key lives: a blob, `tag://NAME`, or 40 hexadecimal digits as `key`."""
+        key = request.query.get("key", "")
+        if not key:
+            raise BadRequest("say which key: a blob, tag://NAME, or 40 hexadecimal digits")
+        return json_response(await self._upkeep.find(key))
