@@ -131,7 +131,14 @@ class Node:
         me, generation = identity.node_id, identity.generation
         self._security = machine.transport_security(identity.secret.raw, identity.private_key)
 
-        self.peers = Peers(me, self._security, self._address_of, self._on_frame, self._on_link_lost)
+        self.peers = Peers(
+            me,
+            self._security,
+            self._address_of,
+            self._on_frame,
+            self._on_link_lost,
+            failures=(RaftError, StorageError, OSError),
+        )
         self.membership = self._make_membership(datagrams)
         self.peers.serve(EXCHANGE, self.membership.answer_exchange)
         self.membership.subscribe(self._on_member)

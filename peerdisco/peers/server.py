@@ -33,10 +33,12 @@ def peer_app(
     on_frame: OnFrame,
     security: TransportSecurity,
     open_routes: web.RouteTableDef,
+    failures: tuple[type[Exception], ...],
 ) -> web.Application:
     """The application behind the peer port.
 
-    `open_routes` are the only ones that a caller without proof of identity may reach.
+    `open_routes` are the only ones that a caller without proof of identity may reach. `failures`
+    are what handlers raise when something failed them that is no bug.
     """
     public = {route.path for route in open_routes if isinstance(route, web.RouteDef)}
 
@@ -52,7 +54,7 @@ def peer_app(
         return await handler(request)
 
     app = web.Application(middlewares=[identify], client_max_size=BODY_BYTES_MAX)
-    server = _Server(handlers, on_frame)
+    server = _Server(handlers, on_frame, failures)
     app.add_routes(open_routes)
     app.router.add_post("/call/{method:.+}", server.call)
     app.router.add_post("/fetch/{method:.+}", server.fetch)
@@ -63,14 +65,17 @@ def peer_app(
 
 
 class _Server:
-    def __init__(self, handlers: Handlers, on_frame: OnFrame) -> None:
+    def __init__(
+        self, handlers: Handlers, on_frame: OnFrame, failures: tuple[type[Exception], ...]
+    ) -> None:
+        self._failures = failures
         self._handlers = handlers
         self._on_frame = on_frame
         self._links: list[web.Request] = []
 
     async def call(self, request: web.Request) -> web.Response:
         handler = _find(self._handlers.calls, request)
-        return await _answer(request, handler(request[SENDER], await request.read()))
+        return await self._answer(request, handler(request[SENDER], await request.read()))
 
     async def fetch(self, request: web.Request) -> web.StreamResponse:
         handler = _find(self._handlers.fetches, request)
@@ -80,13 +85,12 @@ class _Server:
             await response.prepare(request)
             async for piece in pieces:
                 await response.write(piece)
+            await response.write_eof()
         except Exception as error:
             logger.info("fetch_aborted method=%s error=%r", request.path, error)
             # A stream that ends early must not look complete: no last chunk, no tidy close.
             if request.transport is not None:
                 request.transport.abort()
-        else:
-            await response.write_eof()
         finally:
             await _close(pieces)
         return response
@@ -97,7 +101,15 @@ class _Server:
         if size > ARGUMENT_BYTES_MAX:
             raise web.HTTPRequestEntityTooLarge(ARGUMENT_BYTES_MAX, size)
         argument = await request.content.readexactly(size)
-        return await _answer(request, handler(request[SENDER], argument, _pieces(request)))
+        return await self._answer(request, handler(request[SENDER], argument, _pieces(request)))
+
+    async def _answer(self, request: web.Request, answer: Awaitable[bytes]) -> web.Response:
+        """The handler's answer; 503 when a disk or a third node failed it, which is no bug."""
+        try:
+            return web.Response(body=await answer)
+        except self._failures as error:
+            logger.info("call_failed method=%s error=%r", request.path, error)
+            return web.Response(status=503)
 
     async def link(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(
@@ -118,15 +130,6 @@ class _Server:
         for request in self._links:
             if request.transport is not None:
                 request.transport.close()
-
-
-async def _answer(request: web.Request, answer: Awaitable[bytes]) -> web.Response:
-    """The handler's answer; 503 when a disk or a third node failed it, which is no bug of ours."""
-    try:
-        return web.Response(body=await answer)
-    except OSError as error:
-        logger.info("call_failed method=%s error=%r", request.path, error)
-        return web.Response(status=503)
 
 
 def _find(handlers: dict[str, H], request: web.Request) -> H:

@@ -40,8 +40,12 @@ class Peers:
         address_of: Callable[[str], Address | None],
         on_frame: OnFrame,
         link_lost: Callable[[str], None],
+        *,
+        failures: tuple[type[Exception], ...] = (OSError,),
     ) -> None:
+        """`failures`: what handlers raise when a disk or a third node failed them."""
         self._me = me
+        self._failures = failures
         self._security = security
         self._context = security.client_context()
         self._address_of = address_of
@@ -67,7 +71,7 @@ class Peers:
         self, hosts: str | None, port: int, open_routes: web.RouteTableDef
     ) -> AsyncIterator[None]:
         """Accept peers on a port (all interfaces when `hosts` is None), and call out, within."""
-        app = peer_app(self._handlers, self._on_frame, self._security, open_routes)
+        app = peer_app(self._handlers, self._on_frame, self._security, open_routes, self._failures)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
         await runner.setup()
         connector = aiohttp.TCPConnector(
@@ -85,8 +89,7 @@ class Peers:
     async def call(self, peer: str, method: str, body: bytes, *, timeout: float) -> bytes:
         """Send a body, get a body, within `timeout` seconds."""
         if peer == self._me:
-            async with asyncio.timeout(timeout):
-                return await self._handlers.calls[method](self._me, body)
+            return await self._call_self(method, body, timeout)
         return await self._call(*self._target(peer), method, body, timeout)
 
     async def call_address(
@@ -135,6 +138,19 @@ class Peers:
                     _refuse_failure(response)
                     return await response.read()
 
+    async def _call_self(self, method: str, body: bytes, timeout: float) -> bytes:
+        """The same as a call over the network, down to the errors."""
+        handler = self._handlers.calls.get(method)
+        if handler is None:
+            raise ConnectionError(f"this node does not serve {method}")
+        try:
+            async with asyncio.timeout(timeout):
+                return await handler(self._me, body)
+        except OSError:
+            raise
+        except self._failures as error:
+            raise ConnectionResetError(f"{method}: {error}") from error
+
     async def _call(self, base: str, name: str, method: str, body: bytes, timeout: float) -> bytes:
         limits = aiohttp.ClientTimeout(total=timeout, sock_connect=min(CONNECT_TIMEOUT_S, timeout))
         with _as_os_errors():
@@ -155,7 +171,7 @@ class Peers:
             data=data,
             ssl=self._context or False,
             server_hostname=name,
-            headers=self._security.request_headers(),
+            headers=self._security.request_headers(name),
             timeout=limits,
             allow_redirects=False,
         )
@@ -171,7 +187,7 @@ class Peers:
                     f"{base}/link",
                     ssl=self._context or False,
                     server_hostname=name,
-                    headers=self._security.request_headers(),
+                    headers=self._security.request_headers(name),
                     heartbeat=LINK_HEARTBEAT_S,
                     max_msg_size=BODY_BYTES_MAX,
                     compress=0,
