@@ -63,9 +63,11 @@ KNOBS: Mapping[str, Range] = {
     "storage.operation_timeout_s": Range(4.0, 12.0),
     "storage.hedge_s": Range(0.005, 0.5),
     "storage.transfers_max": Range(2, 16),
-    "storage.repair_interval_s": Range(3.0, 600.0),
+    "storage.repair_interval_s": Range(3.0, 60.0),
     "storage.repair_concurrency": Range(1, 8),
     "storage.retry_s": Range(0.2, 3.0),
+    "storage.collection_interval_s": Range(4.0, 86400.0),
+    "storage.trash_s": Range(2.0, 86400.0),
     "coordination.call_timeout_s": Range(0.5, 4.0),
     "coordination.commit_timeout_s": Range(2.0, 8.0),
     "coordination.offer_interval_s": Range(0.2, 2.0),
@@ -73,7 +75,7 @@ KNOBS: Mapping[str, Range] = {
     "coordination.keepalive_s": Range(0.5, 2.5),
     "coordination.unseen_grace_s": Range(1.0, 8.0),
     "coordination.voter_missing_s": Range(0.5, 6.0),
-    "coordination.garbage_interval_s": Range(5.0, 600.0),
+    "coordination.garbage_interval_s": Range(5.0, 60.0),
     "coordination.offers_max": Range(1, 64),
     "coordination.scheduler.locality_delay_s": Range(0.01, 1.0),
     "coordination.scheduler.backup_after_s": Range(0.5, 4.0),
@@ -89,8 +91,17 @@ KNOBS: Mapping[str, Range] = {
 """Each is asked for by a node at boot, which a test proves: a name that nobody asks for is none."""
 
 
+USUAL: Mapping[str, Value] = {
+    "storage.repair_interval_s": 20.0,
+    "coordination.garbage_interval_s": 20.0,
+}
+"""What holds unless a schedule says otherwise: rounds that people need every ten minutes must come
+round several times in a play of one or two."""
+
+
 def knobs_of(values: Mapping[str, Value]) -> Knob:
-    """The knob that answers with these values, and with the default for all other names."""
+    """The knob that answers with these values, else the usual ones, else the defaults."""
+    values = {**USUAL, **values}
 
     def knob(name: str, default: T) -> T:
         value = values.get(name, default)
