@@ -154,8 +154,12 @@ class TransportSecurity(Protocol):
     def browser_context(self, hosts: Sequence[str]) -> ssl.SSLContext | None:
         """The context for accepting clients under these host names, or None for plaintext."""
 
-    def request_headers(self) -> Mapping[str, str]:
-        """Headers that a caller adds so that `identify` can name it."""
+    def request_headers(self, server: str) -> Mapping[str, str]:
+        """Headers that a caller adds so that `identify` can name it.
+
+        `server` is the host name of the node that is meant, as TLS compares it. Who is not meant
+        refuses: another node may have taken over the address of one that is gone.
+        """
 
     def identify(self, headers: Mapping[str, str], connection: ssl.SSLObject | None) -> str | None:
         """The node id that the caller proved, or None when it proved nothing."""

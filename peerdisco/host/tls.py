@@ -46,8 +46,9 @@ class MutualTls:
         """See TransportSecurity. Clients prove themselves by tokens, not by certificates."""
         return _context(ssl.PROTOCOL_TLS_SERVER, self._secret, self._private_key, hosts)
 
-    def request_headers(self) -> Mapping[str, str]:
-        """See TransportSecurity: the certificate says it all."""
+    def request_headers(self, server: str) -> Mapping[str, str]:
+        """See TransportSecurity: the certificates say it all."""
+        del server
         return {}
 
     def identify(self, headers: Mapping[str, str], connection: ssl.SSLObject | None) -> str | None:

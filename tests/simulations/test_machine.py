@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from peerdisco.machine import Machine
+from peerdisco.security.certificates import ANY_NODE, host_name
 from peerdisco.security.secrets import node_id_of_private
 from peerdisco_sim.cluster import Cluster
 from peerdisco_sim.files import SimFiles
@@ -58,11 +59,22 @@ def test_a_peer_proves_its_id_with_the_clusters_secret_only() -> None:
     mine = PlaintextSecurity(secret, key)
     other = PlaintextSecurity(secret, b"o" * 32)
     stranger = PlaintextSecurity(b"x" * 32, key)
-    assert node_id_of_private(key) == other.identify(mine.request_headers(), None)
-    assert stranger.identify(mine.request_headers(), None) is None
+    headers = mine.request_headers(ANY_NODE)
+    assert node_id_of_private(key) == other.identify(headers, None)
+    assert stranger.identify(headers, None) is None
     assert mine.identify({}, None) is None
-    assert mine.identify({"X-Peerdisco-Node": "a", "X-Peerdisco-Proof": "ä"}, None) is None
+    forged = {**headers, "X-Peerdisco-Node": "a", "X-Peerdisco-Proof": "ä"}
+    assert mine.identify(forged, None) is None
     assert mine.server_context() is mine.client_context() is None
+
+
+def test_who_took_over_the_address_of_another_node_does_not_answer_for_it() -> None:
+    """As under TLS, where the certificate would be the wrong one."""
+    secret = b"s" * 32
+    mine, new = PlaintextSecurity(secret, b"k" * 32), PlaintextSecurity(secret, b"n" * 32)
+    gone, there = (host_name(node_id_of_private(key)) for key in (b"g" * 32, b"n" * 32))
+    assert new.identify(mine.request_headers(gone), None) is None
+    assert new.identify(mine.request_headers(there), None) is not None
 
 
 async def _daemon(node: SimNode, greeting: str) -> None:
