@@ -48,11 +48,13 @@ class BlobChecker:
         keeper = max(nodes.values(), key=lambda node: node.storage.layout.epoch).storage._keeper
         if keeper.layout.previous:
             return "B1: a handover"
+        # By id: a machine whose disk was lost is another node now, and its old id a dead home.
+        names = {node.identity.node_id: name for name, node in nodes.items()}
         for blob in self.rules.acknowledged:
             if not self.rules.must_live(blob):
                 continue
-            homes = [self._arena.name_of(home) for home in keeper.home(partition_of_blob(blob))]
-            lacking = [name for name in homes if name in nodes and not self._has(name, blob)]
+            homes = [names[home] for home in keeper.home(partition_of_blob(blob)) if home in names]
+            lacking = [name for name in homes if not self._has(name, blob)]
             if lacking and any(self._has(name, blob) for name in nodes):
                 return f"B1: {blob[:15]} is not on its homes {lacking}"
         return ""
