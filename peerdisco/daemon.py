@@ -44,6 +44,7 @@ from peerdisco.security.tokens import (
 )
 from peerdisco.startup import (
     advertised_address,
+    available_cores,
     choose_ports,
     claimed,
     data_directory,
@@ -186,7 +187,7 @@ def _configure(root: Path, options: Options, token: Token | None) -> NodeConfig:
         names=(parse_address(options.advertise, peer_port)[0],) if options.advertise else (),
         http_host=http[0] if http else LOOPBACK,
         http_port=http_port,
-        slots=options.slots or os.cpu_count() or 1,
+        slots=options.slots or available_cores(),
         stores=options.stores,
         zone=options.zone,
         seeds=token.addresses if token else (),
@@ -280,7 +281,7 @@ class Embedded:
             listen_host=LOOPBACK,
             peer_port=peer_port,
             http_port=http_port,
-            slots=os.cpu_count() or 1,
+            slots=available_cores(),
             local=True,
         )
         self._loop, self._running = asyncio.get_running_loop(), _this_task()

@@ -46,6 +46,7 @@ class Entrance:
         self._reachability = reachability
         self._seeds: tuple[Address, ...] = ()
         self.knows_others = False
+        self._failed = False
 
     async def enter(self, seeds: tuple[Address, ...]) -> None:
         """Make contact. Raises JoinFailed when a first join does not succeed."""
@@ -84,8 +85,11 @@ class Entrance:
         try:
             await self._membership.join(addresses)
         except OSError as error:
-            logger.info("join_retry error=%s", error)
+            level = logging.DEBUG if self._failed else logging.INFO
+            logger.log(level, "join_failed error=%s", error)
+            self._failed = True
             return error
+        self._failed = False
         return None
 
     async def _restore(self) -> bool:

@@ -199,6 +199,13 @@ def _numeric(host: str) -> str:
     return str(found[0][4][0])
 
 
+def available_cores() -> int:
+    """Cores that this process may use: fewer than the machine has, in many containers."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def outward_host() -> str:
     """The address of the interface that leads out of this machine; loopback when none does."""
     for family, target in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):

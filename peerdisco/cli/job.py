@@ -89,10 +89,10 @@ def show(name: str, cluster: Cluster, output: Output) -> None:
     if not view.state.is_final:
         click.echo(f"led by {leader}")
     rows = [
-        (stage.name, stage.waiting, stage.pending, stage.running, stage.done, stage.failed)
+        (stage.name, stage.pending, stage.waiting, stage.running, stage.done, stage.failed)
         for stage in view.stages
     ]
-    headers = ("Stage", "Waiting", "Pending", "Running", "Done", "Failed attempts")
+    headers = ("Stage", "Pending", "Waiting", "Running", "Done", "Failed attempts")
     output.table(headers, rows, None)
     if view.error is not None:
         click.echo(str(JobError(view.name, view.error.message, view.error)))

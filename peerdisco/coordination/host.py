@@ -96,17 +96,27 @@ class Host:
         job = request.job
         if job in self._over:
             return Reply(ReplyCode.UNKNOWN)
-        async with self._forming.setdefault(job, asyncio.Lock()):
-            if job in self._hosted and self._hosted[job].group.superseded:
-                await self._leave(job)
-            if job not in self._hosted:
-                replica = JobReplica()
-                group = await self._ports.groups.create(
-                    PREFIX + job, request.voters, replica, campaign=request.campaign
-                )
-                self._host(job, group, replica)
+        try:
+            async with self._forming.setdefault(job, asyncio.Lock()):
+                await self._join(request)
+        finally:
             self._forming.pop(job, None)
+        if job in self._over:  # it ended while its group was being formed here
+            await self._leave(job)
+            return Reply(ReplyCode.UNKNOWN)
         return Reply(ReplyCode.OK)
+
+    async def _join(self, request: Form) -> None:
+        job = request.job
+        if job in self._hosted and self._hosted[job].group.superseded:
+            await self._leave(job)
+        if job not in self._hosted:
+            replica = JobReplica()
+            group = await self._ports.groups.create(
+                PREFIX + job, request.voters, replica, campaign=request.campaign
+            )
+            if job not in self._hosted:
+                self._host(job, group, replica)
 
     def _host(self, job: str, group: Group, replica: JobReplica) -> None:
         assert self._spawn is not None

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 QUEUED_FRAMES_MAX = 1024
 RETRY_FIRST_S = 0.01
 RETRY_LAST_S = 2.0
+LASTING_S = 1.0
+"""A link that lived this long was a good one; its successor is made without a pause."""
 CONNECT_TIMEOUT_S = 3.0
 RETRIES_MAX = 20
 """Attempts to reconnect after which a link is given up and its frames dropped."""
@@ -70,11 +72,16 @@ class Links:
     async def _keep(self, peer: str) -> None:
         """Keep one link up until it could not be made for a while."""
         queue, wait_s, failures = self._queues[peer], RETRY_FIRST_S, 0
+        loop = asyncio.get_running_loop()
         while failures < RETRIES_MAX:
             try:
                 async with self._connect(peer) as socket:
-                    wait_s, failures = RETRY_FIRST_S, 0
+                    made_at = loop.time()
                     await _pump(queue, socket)
+                if loop.time() - made_at >= LASTING_S:
+                    wait_s, failures = RETRY_FIRST_S, 0
+                else:
+                    failures += 1
                 logger.debug("link_closed peer=%s", peer)
             except OSError as error:
                 if isinstance(error, ConnectionRefusedError):

@@ -57,10 +57,10 @@ class JobViews:
         """See Jobs."""
         with _translated():
             summaries = await self._directory.list(prefix)
-        names = [summary.name for summary in summaries]
-        start = names.index(after) + 1 if after in names else 0
-        page = summaries[start : start + limit]
-        following = page[-1].name if start + limit < len(summaries) else ""
+        behind = _position(after) if after else None
+        rest = [one for one in summaries if behind is None or (-one.submitted, one.name) > behind]
+        page = rest[:limit]
+        following = f"{page[-1].submitted!r} {page[-1].name}" if limit < len(rest) else ""
         return JobPage(jobs=tuple(map(self._line, page)), next=following)
 
     async def status(self, name: str) -> JobView:
@@ -140,11 +140,20 @@ class JobViews:
         )
 
 
+def _position(cursor: str) -> tuple[float, str]:
+    """Where a page ended, in the order of the list; it holds when that job is gone since."""
+    submitted, _, name = cursor.partition(" ")
+    try:
+        return -float(submitted), name
+    except ValueError:
+        raise errors.BadRequest(f"`after` is what `next` of a page said, not {cursor!r}") from None
+
+
 def _stage(stage: StageStatus) -> StageView:
     return StageView(
         name=stage.name,
-        waiting=stage.pending,
-        pending=stage.waiting,
+        waiting=stage.waiting,
+        pending=stage.pending,
         running=stage.running,
         done=stage.done,
         failed=stage.failed,

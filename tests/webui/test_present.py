@@ -83,8 +83,8 @@ def test_the_pieces_of_a_bar_never_overlap_nor_overflow(
 
 
 def test_one_running_task_among_thousands_is_seen() -> None:
-    stage = StageView(name="map", done=5000, running=1, pending=4999)
-    assert [piece.kind for piece in bar(stage)] == ["done", "running", "pending"]
+    stage = StageView(name="map", done=5000, running=1, waiting=4999)
+    assert [piece.kind for piece in bar(stage)] == ["done", "running", "waiting"]
 
 
 def test_tallies() -> None:

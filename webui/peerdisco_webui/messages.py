@@ -159,8 +159,8 @@ class StageView(View, frozen=True, kw_only=True):
     Attributes:
         name: Of the stage.
         grouping: How its inputs were grouped into tasks.
-        waiting: Tasks that cannot start yet.
-        pending: Tasks that could start as soon as a slot is free.
+        waiting: Tasks that wait for a free slot.
+        pending: Tasks whose inputs are not there yet.
         running: Tasks with a running attempt.
         done: Finished tasks.
         failed: Attempts of this stage that failed; not a number of tasks.

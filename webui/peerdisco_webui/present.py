@@ -100,12 +100,12 @@ def bar(stages: StageView | Iterable[StageView]) -> list[Piece]:
     done = BAR_WIDTH * sum(stage.done for stage in chosen) // total
     busy = sum(stage.running for stage in chosen)
     running = min(max(BAR_WIDTH * busy // total, 8), BAR_WIDTH - done) if busy else 0
-    pending = BAR_WIDTH * sum(stage.pending for stage in chosen) // total
-    pending = min(pending, BAR_WIDTH - done - running)
+    waiting = BAR_WIDTH * sum(stage.waiting for stage in chosen) // total
+    waiting = min(waiting, BAR_WIDTH - done - running)
     pieces = [
         Piece("done", 0, done),
         Piece("running", done, running),
-        Piece("pending", done + running, pending),
+        Piece("waiting", done + running, waiting),
     ]
     return [piece for piece in pieces if piece.width > 0]
 
