@@ -119,7 +119,7 @@ def abilities() -> Abilities:
 @pytest.fixture
 def wires(abilities: Abilities) -> Iterator[tuple[Wire, Wire]]:
     if abilities.no_network:
-        pytest.skip(f"network namespaces: {abilities.no_network}")
+        pytest.skip(f"this machine makes no network namespaces: {abilities.no_network}")
     switch = Switch(f"{PREFIX}{os.getpid()}-test")
     switch.open()
     try:
@@ -200,7 +200,7 @@ def test_hosts_hear_each_other_until_they_are_cut_apart(wires: tuple[Wire, Wire]
 @pytest.mark.needs_extra("ip", "nft")
 def test_namespaces_of_a_killed_run_are_swept_away(abilities: Abilities) -> None:
     if abilities.no_network:
-        pytest.skip(f"network namespaces: {abilities.no_network}")
+        pytest.skip(f"this machine makes no network namespaces: {abilities.no_network}")
     ended = subprocess.Popen(["true"])
     ended.wait()
     switch = Switch(f"{PREFIX}{ended.pid}")
@@ -219,7 +219,7 @@ def test_namespaces_of_a_killed_run_are_swept_away(abilities: Abilities) -> None
 @pytest.fixture
 def disk(abilities: Abilities, tmp_path: Path) -> Iterator[PowerDisk]:
     if abilities.no_power:
-        pytest.skip(f"loop mounts: {abilities.no_power}")
+        pytest.skip(f"this machine makes no loop mounts: {abilities.no_power}")
     disk = PowerDisk(tmp_path, "disk", 16)
     try:
         disk.make()

@@ -113,7 +113,7 @@ def test_off_loopback_only_a_token_over_pinned_tls_opens_the_api(
         connection.close()
 
 
-@pytest.mark.skipif(not has_ipv6(), reason="needs IPv6 on the loopback interface")
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 loopback")
 def test_two_nodes_meet_over_ipv6(nodes: Nodes, peerdisco: CommandLine, until: Until) -> None:
     peer_ports, http_ports = free_ports(2), free_ports(2)
 
