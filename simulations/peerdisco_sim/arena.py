@@ -114,6 +114,11 @@ class Arena:
         """The machine's name of a node id; the id's beginning when it is not known."""
         return self.ready.names.get(node_id, node_id[:8])
 
+    def id_of(self, name: str) -> str:
+        """The newest id of a machine's node, as a lost disk takes the old one along; or empty."""
+        ids = [node_id for node_id, known in self.ready.names.items() if known == name]
+        return ids[-1] if ids else ""
+
     # -- clients ------------------------------------------------------------------------------
 
     def client(self, name: str) -> Client:

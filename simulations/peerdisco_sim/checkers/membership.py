@@ -142,12 +142,10 @@ class MembershipChecker:
         node, cluster = self._arena.node(name), self._arena.cluster
         if node is None:
             return []
-        states = {
-            self._arena.name_of(member.id): member.state for member in node.membership.members()
-        }
         wrong = []
         for other in cluster.names:
-            state = states.get(other)
+            member = node.membership.member(self._arena.id_of(other))
+            state = None if member is None else member.state
             if other in must_be_alive and other in self._arena.up and state not in PRESENT:
                 wrong.append(f"{other} lives, but is {_word(state)} here")
             if state in PRESENT and not cluster.node(other).is_running:
