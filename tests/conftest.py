@@ -13,7 +13,6 @@ import shutil
 
 import pytest
 
-
 REQUIRED = os.environ.get("PEERDISCO_EXTRAS") == "required"
 
 
