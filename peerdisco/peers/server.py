@@ -111,11 +111,15 @@ class _Server:
             logger.info("call_failed method=%s error=%r", request.path, error)
             return web.Response(status=503)
 
-    async def link(self, request: web.Request) -> web.WebSocketResponse:
+    async def link(self, request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse(
             max_msg_size=BODY_BYTES_MAX, heartbeat=LINK_HEARTBEAT_S, compress=False
         )
-        await socket.prepare(request)
+        try:
+            await socket.prepare(request)
+        except ConnectionError as error:  # the peer left before it had its link
+            logger.debug("link_refused error=%r", error)
+            return web.Response(status=503)
         self._links.append(request)
         try:
             async for message in socket:
