@@ -100,6 +100,14 @@ class Site:
     async def leader(self) -> str:
         return (await self.net.leader(self.members)).core.me
 
+    def settled(self) -> bool:
+        """Whether all three living nodes know that they are the voters, and no others."""
+        alive = self.alive()
+        found = [self.members[node].core.configuration for node in alive if node in self.members]
+        return len(found) == len(alive) == 3 and all(
+            (list(one.voters), one.outgoing) == (alive, ()) for one in found
+        )
+
     async def pointed_at(self) -> tuple[str, ...]:
         pointer = await JobPointers(self.registers).read(JOB)
         assert pointer is not None
@@ -121,11 +129,7 @@ async def test_a_group_of_one_grows_to_three_and_replaces_the_dead_one_after_the
             leader = await site.leader()
             upkeep = asyncio.ensure_future(site.upkeep(leader).run())
             group = site.members[leader]
-            await net.until(
-                lambda group=group: (
-                    set(group.voters) == set(site.alive()) and len(group.voters) == 3
-                )  # type: ignore[misc]
-            )
+            await net.until(site.settled)
             upkeep.cancel()
             assert set(site.alive()) == set(await site.pointed_at())
             words.append(b"round %d" % round_number)
