@@ -5,8 +5,11 @@ from __future__ import annotations
 from peerdisco.coordination.state import JobState
 from peerdisco.coordination.tasks import Attempt
 from peerdisco.messages import Finished
-from peerdisco_sim.planted.bug import Bug, focused, put
-from peerdisco_sim.schedule import Schedule
+from peerdisco_sim.planted.bug import DURATION_S, Bug, focused, put
+from peerdisco_sim.schedule import Fault, Schedule
+from peerdisco_sim.streams import stream
+
+SLOW = 25
 
 
 def plant() -> None:
@@ -19,19 +22,29 @@ def plant() -> None:
             outputs = [*task.outputs, *outcome.outputs]
             task.outputs = tuple(sorted(outputs, key=lambda output: output.label))
             return
-        others, task.running = task.running, []
+        others = {number: self.attempts[number] for number in task.running}
         original(self, attempt, outcome, at)
-        task.running = others
+        self.strays.update(others)
 
     put(JobState, "_finished", finished)
 
 
 def schedule(seed: int) -> Schedule:
-    """Slow workers, so that backups are started, and jobs with many tasks."""
+    """Slow workers, so that backups are started while several tasks are still to be done."""
+    draws = stream(seed, "planted", "double output")
+    faults = [
+        Fault(
+            round(draws.uniform(1.0, DURATION_S - 5), 3),
+            draws.choice(("worker_slow", "worker_slow", "pause")),
+            draws.choice(("worker", "any:2")),
+        )
+        for _ in range(SLOW)
+    ]
     return focused(
         seed,
         work={"wordcount": {}, "sort": {}},
-        kinds=("worker_slow", "worker_hang", "pause", "slow", "disk_slow", "partition"),
+        kinds=("worker_slow", "pause", "slow", "disk_slow", "partition"),
+        faults=faults,
         knobs={"coordination.scheduler.backup_after_s": 0.5},
     )
 

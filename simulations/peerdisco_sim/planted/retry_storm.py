@@ -1,46 +1,32 @@
-"""A node that finds no coordinator asks again at once, for ever."""
+"""A call that fails is made twice more, at once: retries of retries multiply."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
-from peerdisco.coordination.asking import Asker, Route
+from peerdisco.peers.service import Peers
 from peerdisco_sim.planted.bug import Bug, asked_for, put
-
-PAUSE_S = 0.001
 
 
 def plant() -> None:
-    """No growing pauses, no patience."""
+    """Two new calls for each that failed, without a pause and without a limit."""
+    original = Peers.call
 
-    async def ask(
-        self: Asker,
-        job: str,
-        method: str,
-        question: Callable[[], bytes],
-        route: Route,
-        *,
-        patience_s: float,
-        call_s: float,
-    ) -> bytes:
-        del patience_s
-        while True:
-            if not route.voters:
-                await self._look_up(job, route)
-            answer = await self._round(method, question, route, call_s)
-            if answer is not None:
-                return answer
-            await self._look_up(job, route)
-            await asyncio.sleep(PAUSE_S)
+    async def call(self: Peers, peer: str, method: str, body: bytes, *, timeout: float) -> bytes:
+        try:
+            return await original(self, peer, method, body, timeout=timeout)
+        except OSError:
+            again = (self.call(peer, method, body, timeout=timeout) for _ in range(2))
+            answers = await asyncio.gather(*again)
+            return answers[0]
 
-    put(Asker, "ask", ask)
+    put(Peers, "call", call)
 
 
 BUG = Bug(
     "retry-storm",
-    "nodes that find no coordinator ask again without a pause",
-    ("B8 too many calls", "M6", "N5", "livelock"),
+    "each call that fails brings forth two more",
+    ("B8 too many calls", "M6", "N5"),
     plant,
     asked_for("small_jobs"),
 )
