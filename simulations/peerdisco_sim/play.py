@@ -124,6 +124,8 @@ def play(
         except Exception:
             if not world.failures:
                 world.fail("harness", traceback.format_exc())
+        finally:
+            stage.close()
         outcome = stage.outcome()
     outcome.cpu_s = time.process_time() - began
     return outcome
@@ -171,6 +173,13 @@ class _Stage:
             act()
             if self.world.failures:
                 return
+
+    def close(self) -> None:
+        """Let workloads that changed something of this process undo it."""
+        for workload in self.workloads:
+            close = getattr(workload, "close", None)
+            if close is not None:
+                close()
 
     def _boot(self) -> None:
         self.arena.enter(Phase.BOOT)

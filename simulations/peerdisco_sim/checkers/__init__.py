@@ -23,6 +23,7 @@ from peerdisco_sim.arena import Checker
 from peerdisco_sim.checkers.blobs import BlobChecker
 from peerdisco_sim.checkers.hygiene import HygieneChecker
 from peerdisco_sim.checkers.jobs import JobChecker
+from peerdisco_sim.checkers.lookups import LookupChecker
 from peerdisco_sim.checkers.membership import MembershipChecker
 from peerdisco_sim.checkers.raft import RaftChecker
 from peerdisco_sim.checkers.registers import RegisterChecker
@@ -35,6 +36,7 @@ CHECKERS: Mapping[str, Callable[[], Checker]] = {
     "registers": RegisterChecker,
     "tags": TagChecker,
     "blobs": BlobChecker,
+    "lookups": LookupChecker,
     "jobs": JobChecker,
     "traffic": TrafficChecker,
     "hygiene": HygieneChecker,

@@ -186,12 +186,19 @@ class RaftChecker:
         voters = dict.fromkeys(
             node for members in counted for node in (*members.voters, *members.outgoing)
         )
-        return [node for node in voters if self._stored(node, key) == row]
+        return [node for node in voters if _holds(self._stored(node, key), row, key, entry)]
 
     def _stored(self, node_id: str, key: bytes) -> bytes | None:
         machine = self._arena.world.nodes.get(self._arena.name_of(node_id))
         store = None if machine is None else machine.devices.get("store log")
         return store.get(key) if isinstance(store, StoreFile) else None
+
+
+def _holds(stored: bytes | None, row: bytes, key: bytes, entry: Entry) -> bool:
+    """Whether a row holds an entry; another version may write it in other bytes."""
+    if stored is None or stored == row:
+        return stored is not None
+    return storage._unseal("", key, stored, Entry) == entry
 
 
 def _members(configuration: Configuration) -> Members:

@@ -16,7 +16,9 @@ from peerdisco_sim.arena import Workload
 from peerdisco_sim.schedule import Value
 from peerdisco_sim.workloads.batch import BatchWork, IngestWork, PageRankWork
 from peerdisco_sim.workloads.blobs import BlobsWork
+from peerdisco_sim.workloads.churn import ChurnWork, UpgradeWork
 from peerdisco_sim.workloads.crowd import CrowdWork
+from peerdisco_sim.workloads.intruder import IntruderWork
 from peerdisco_sim.workloads.programs import PROGRAMS
 from peerdisco_sim.workloads.tags import TagsWork
 
@@ -29,5 +31,8 @@ WORKLOADS: Mapping[str, Factory] = {
     "ingest": IngestWork,
     "pagerank": PageRankWork,
     "small_jobs": CrowdWork,
+    "churn": ChurnWork,
+    "upgrade": UpgradeWork,
+    "intruder": IntruderWork,
 }
 """All workloads by name; a factory takes parameters and raises ValueError for unknown ones."""
