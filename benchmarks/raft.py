@@ -332,8 +332,9 @@ def main() -> None:
         root = Path(name)
         figures = compare(root, arguments.rounds, arguments.seconds)
         if arguments.kills:
-            figures |= fail_over(root, arguments.kills)
-            print(f"fail-over: {short(figures)}", flush=True)
+            took = fail_over(root, arguments.kills)
+            figures |= took
+            print(f"fail-over: {short(took)}", flush=True)
         if arguments.idle:
             figures |= idle(root, arguments.idle)
     if arguments.planted:
