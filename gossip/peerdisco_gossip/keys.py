@@ -9,6 +9,7 @@ then first everywhere, then drop the old one. Read `seal.py` for how packets use
 from __future__ import annotations
 
 import base64
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -21,6 +22,7 @@ KEY_BYTES: Final = 32
 SALT_BYTES: Final = 8
 ID_BYTES: Final = 20
 KEYS_MAX: Final = 8
+_IDS_CACHED_MAX: Final = 16_384
 
 
 def id_to_bytes(node_id: str) -> bytes:
@@ -31,6 +33,7 @@ def id_to_bytes(node_id: str) -> bytes:
     return raw
 
 
+@functools.lru_cache(_IDS_CACHED_MAX)  # every packet carries one
 def id_from_bytes(raw: bytes) -> str:
     """The printed form of a node id: 32 lower-case base32 characters."""
     return base64.b32encode(raw).decode("ascii").lower()

@@ -11,6 +11,7 @@ the updates is in `ledger.py`, that of the bodies in `detector.py`.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from typing import Annotated, TypeVar
 
@@ -45,10 +46,14 @@ class BadMessage(ValueError):
     """Bytes that are not the message they should be. Nothing was changed."""
 
 
+_HOSTS_CACHED_MAX = 16_384
+
+
 class Message(msgspec.Struct, frozen=True, array_like=True):
     """Base of everything below."""
 
 
+@functools.lru_cache(_HOSTS_CACHED_MAX)  # each update of a member names the same few addresses
 def _check_host(host: str) -> None:
     # A name would make the socket ask DNS, blocking, for whatever a peer made up.
     if "%" in host:

@@ -11,10 +11,12 @@ import functools
 from collections.abc import Sequence
 
 import peerdisco_dht.keeper as keeper_module
+import peerdisco_gossip.keys as keys_module
 from peerdisco_dht.placement import Candidate, Table
 from peerdisco_dht.placement import place as compute
 
 TABLES_MAX = 64
+KEYS_MAX = 65_536
 
 
 @functools.lru_cache(TABLES_MAX)
@@ -26,6 +28,10 @@ def _shared_place(candidates: Sequence[Candidate], replicas: int) -> Table:
     return _place(tuple(candidates), replicas)
 
 
+_derive = functools.lru_cache(KEYS_MAX)(keys_module._derive)
+
+
 def share() -> None:
     """Share from now on, in this process. Idempotent."""
     keeper_module.place = _shared_place  # type: ignore[attr-defined]  # its own import, replaced
+    keys_module._derive = _derive

@@ -12,7 +12,8 @@ from peerdisco_sim.scenario import Scenario
 from peerdisco_sim.scenarios.echo import ECHO
 from peerdisco_sim.scenarios.mapreduce import MAPREDUCE
 from peerdisco_sim.scenarios.raft import RAFT
+from peerdisco_sim.scenarios.swim import SWIM
 
 SCENARIOS: Mapping[str, Scenario] = {
-    scenario.name: scenario for scenario in (ECHO, MAPREDUCE, RAFT)
+    scenario.name: scenario for scenario in (ECHO, MAPREDUCE, RAFT, SWIM)
 }
