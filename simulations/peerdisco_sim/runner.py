@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from peerdisco_sim.play import Factory, play
+from peerdisco_sim.play import Factory, Watcher, play
 from peerdisco_sim.result import Result, broken, result_of
 from peerdisco_sim.schedule import Schedule
 
@@ -42,6 +42,7 @@ class Job:
         replay: The command that plays it again.
         more_workloads: See `play.play`.
         prepare: Called before the play in its process, which ends with it.
+        watchers: See `play.play`.
     """
 
     schedule: Schedule
@@ -49,6 +50,7 @@ class Job:
     replay: str
     more_workloads: Mapping[str, Factory] = field(default_factory=dict)
     prepare: Callable[[], None] | None = None
+    watchers: tuple[Watcher, ...] = ()
 
 
 @dataclass(slots=True)
@@ -145,7 +147,7 @@ def _be_child(job: Job, writer: int, memory_bytes_max: int) -> None:
 def play_here(job: Job) -> Result:
     """Play in this process."""
     began = time.monotonic()
-    outcome = play(job.schedule, more_workloads=job.more_workloads)
+    outcome = play(job.schedule, more_workloads=job.more_workloads, watchers=job.watchers)
     return result_of(outcome, job.label, job.replay, time.monotonic() - began)
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from peerdisco_sim.arena import Arena
 from peerdisco_sim.planted.bug import Bug
 from peerdisco_sim.result import Result
 from peerdisco_sim.runner import Job, run_all
 
 SEEDS_MAX = 300
+PAST_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ def search(
             cpu_s += result.cpu_s
             played += 1
             rule = expected_rule(bug, result)
-            if rule and not expected_rule(bug, _alone(bug, result.seed)):
+            if rule and not expected_rule(bug, _alone(bug, result)):
                 return Found(bug.name, result.seed, rule, cpu_s)
     return Found(bug.name, played, "", cpu_s)
 
@@ -71,9 +73,21 @@ def expected_rule(bug: Bug, result: Result) -> str:
     return next((rule for rule in rules if bug.is_found_by([rule])), "")
 
 
-def _alone(bug: Bug, seed: int) -> Result:
-    """The same play without the bug."""
-    return next(run_all([_job(bug, seed, planted=False)], processes=1))
+def _alone(bug: Bug, found: Result) -> Result:
+    """The same play without the bug, up to the moment at which it was found."""
+    until = _Until(found.violations[0].at + PAST_S)
+    job = replace(_job(bug, found.seed, planted=False), watchers=(until,))
+    return next(run_all([job], processes=1))
+
+
+class _Until:
+    """Ends a play at a moment."""
+
+    def __init__(self, when: float) -> None:
+        self._when = when
+
+    def begin(self, arena: Arena) -> None:
+        arena.world.at(self._when, lambda: arena.world.fail("stopped", "seen enough"))
 
 
 def _jobs(bug: Bug, seeds_max: int, *, planted: bool) -> Iterator[Job]:
