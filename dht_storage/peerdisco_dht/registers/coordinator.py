@@ -40,6 +40,10 @@ ROUNDS_MAX = 12
 """Rounds tried for a batch before it is given up as unavailable."""
 BACKOFF_S = 0.004
 """Unit of the random pause after a lost round: about a round trip."""
+SILENCE_BACKOFF_S = 0.1
+"""Unit of the pause after a round that too few acceptors answered: nobody else won it, and asking
+again at once would only cost a sync here and refused connections there."""
+SILENCE_BACKOFF_S_MAX = 0.5
 
 KindOf = Callable[[str], Kind]
 """The kind of a register, by its name; raises BadMessage when there is none."""
@@ -54,6 +58,10 @@ class _Lead:
     sets: QuorumSets
     ballot: Ballot
     opened: Opened
+
+
+class _NobodyRefused(Exception):
+    """A round failed although nobody refused it: too few acceptors can be reached."""
 
 
 _Waiting = tuple[tuple[Operation, ...], asyncio.Future[tuple[Reply, ...]]]
@@ -164,7 +172,11 @@ class Coordinator:
                         return replies
             except StaleEpoch:
                 continue
-            await asyncio.sleep(self._rng.uniform(0, BACKOFF_S * (attempt + 1)))
+            except _NobodyRefused:
+                pause_s = min(SILENCE_BACKOFF_S * (attempt + 1), SILENCE_BACKOFF_S_MAX)
+                await asyncio.sleep(self._rng.uniform(0.5, 1) * pause_s)
+            else:
+                await asyncio.sleep(self._rng.uniform(0, BACKOFF_S * (attempt + 1)))
         raise Unavailable(f"no quorum for {name} among {sets}", unknown=proposed)
 
     async def _prepare(
@@ -176,6 +188,8 @@ class Coordinator:
         highest = max([floor + 1, *(held.promised.round for held in answers.values())])
         granted = {node: held for node, held in answers.items() if held.granted}
         if not quorum.reached(granted, sets):
+            if len(granted) == len(answers):
+                raise _NobodyRefused
             return highest, None
         try:
             opened = open_value(quorum.newest(granted).value, kind)
@@ -191,6 +205,8 @@ class Coordinator:
         answers = await self._acceptors.ask(lead.sets, request)
         granted = [node for node, held in answers.items() if held.granted]
         if not quorum.reached(granted, lead.sets):
+            if len(granted) == len(answers):
+                raise _NobodyRefused
             return False
         self._leads[name] = _Lead(lead.sets, upcoming, opened)
         if len(self._leads) > LEADS_MAX:
