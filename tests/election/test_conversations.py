@@ -10,15 +10,17 @@ after `quietly` writes nothing down.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
 import pytest
 
 from peerdisco_election.errors import Dropped, NotLeader
+from peerdisco_election.recovery import force
 from peerdisco_election.status import Cause
 from tests.election import script
-from tests.election.world import Cluster, Member, nothing
+from tests.election.world import QUICK, Cluster, Member, nothing
 
 FILES = sorted((Path(__file__).parent / "conversations").glob("*.txt"))
 
@@ -53,6 +55,8 @@ class Scribe:
                 cluster.run(float(seconds))
             case ["cut", names]:
                 cluster.isolate(*names)
+            case ["disks", "stuck"]:
+                cluster.disk_delay = None
             case ["heal"]:
                 cluster.heal()
             case ["drop", kind]:
@@ -68,8 +72,13 @@ class Scribe:
 
     def _begin(self, names: str, options: dict[str, str]) -> None:
         snapshots = int(options.get("snapshots", 1 << 30))
+        config = dataclasses.replace(QUICK, notice_delay=float(options.get("notice", 0)))
         self.cluster = Cluster(
-            names, options.get("voters"), watched=True, snapshot_entries=snapshots
+            names,
+            options.get("voters"),
+            config=config,
+            watched=True,
+            snapshot_entries=snapshots,
         )
         self.cluster.trace = lambda line: self.lines.append(f"  {line}")
 
@@ -86,6 +95,13 @@ class Scribe:
                 member.boot()
             case "suspect", []:
                 member.run(lambda: core.suspect(now, Cause.EVIDENCE, soon=True))
+            case "silent", [peer]:
+                member.run(lambda: core.silent(peer, now))
+            case "forget", []:
+                member.run(lambda: core.forget_leader(now))
+            case "force", []:
+                self.cluster.oracle.judging = False
+                member.run(lambda: force(core, now))
             case "audible", [peer]:
                 member.run(lambda: core.silent(peer, now))
                 member.run(lambda: core.audible(peer, now))
