@@ -52,7 +52,7 @@ class Arena:
         core: Names of the machines that were healed for the calm; empty before.
         born: When each node's machine was added.
         writing: How many writes of clients each node is busy with.
-        clients_made: How many clients there have been; each draws from a stream of its own.
+        clients: All that there have been; each draws from a stream of its own.
         histories: What workloads asked for and were told, by subject; checkers judge them.
     """
 
@@ -68,7 +68,7 @@ class Arena:
         self.born: dict[str, float] = {}
         self.writing: dict[str, int] = {}
         self.histories: dict[str, object] = {}
-        self.clients_made = 0
+        self.clients: list[Client] = []
         self._supervisors: list[Callable[[str], None]] = []
         self._clients: dict[str, Client] = {}
         self._observers: list[Callable[[str, Node], None]] = []

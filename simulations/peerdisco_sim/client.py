@@ -78,10 +78,10 @@ class Client:
     def __init__(self, arena: Arena, machine: SimNode) -> None:
         self.name = machine.name
         self._arena = arena
-        arena.clients_made += 1
-        self._draws = arena.world.stream("client", machine.name, arena.clients_made)
+        self._draws = arena.world.stream("client", machine.name, len(arena.clients))
         self._session: aiohttp.ClientSession | None = None
         self._preferred = ""
+        arena.clients.append(self)
 
     async def attempt(
         self,
@@ -192,6 +192,13 @@ class Client:
             repeatable=repeatable,
         )
         return msgspec.json.decode(response.body, type=answer)
+
+    def abandon(self) -> None:
+        """The play is over: whoever drops this, nobody shall complain that it was not closed."""
+        session, self._session = self._session, None
+        if session is not None and session._connector is not None:
+            session._connector._closed = True
+            session._connector = None
 
     def _order(self) -> list[str]:
         """The node that answered last, then the others in random order."""

@@ -273,6 +273,8 @@ class _Stage:
         """What it came to."""
         world = self.world
         self.arena.recorder.closed = True
+        for client in self.arena.clients:
+            client.abandon()
         return Outcome(
             schedule=self.schedule,
             failures=tuple(world.failures),
