@@ -13,7 +13,7 @@ import pytest
 
 from peerdisco_dht import AddNodes, Found, Kademlia, StorageNode, Unavailable, encode
 from peerdisco_dht.kademlia.crawl import GIVE_UP_S, HEDGE_S, Ask, Crawl
-from peerdisco_dht.kademlia.messages import NODES_BYTES_MAX, Contact, Nodes, encode_nodes
+from peerdisco_dht.kademlia.messages import NODES_BYTES_MAX, Contact, Nodes, Ping, encode_nodes
 from peerdisco_dht.kademlia.table import BUCKET_SIZE, Table
 from peerdisco_dht.keeper import LayoutKeeper
 from peerdisco_dht.keys import key_of_node, node_of_key
@@ -255,6 +255,35 @@ def test_a_node_that_knows_one_address_finds_the_home_of_a_key(
             assert client.malformed == 2
             for task in tasks:
                 task.cancel()
+
+    world(story, 0)
+
+
+class Known(Alone):
+    """Members of whom one is known."""
+
+    def address_of(self, node: str) -> tuple[str, int] | None:
+        return ("10.0.0.7", 8990) if node == "b" * 32 else None
+
+
+def test_a_datagram_sent_again_from_elsewhere_moves_no_member(
+    world: World, store: Callable[[], MemoryStore]
+) -> None:
+    """Found by the intruder of seed 36: lookups asked whoever had recorded a datagram."""
+
+    async def story(cluster: object) -> None:
+        bus, me = Bus(), "a" * 32
+        port = bus.port(me, ("10.0.0.1", 1))
+        kademlia = Kademlia(me, port, Known(me), LayoutKeeper(store()), random.Random(1))
+        ping = encode(Ping(1))
+        for name in ("b" * 32, "c" * 32):
+            bus.handlers[port.local_address][1](name, ("6.6.6.6", 666), ping)
+        nearest = kademlia._table.nearest(key_of_node(me), 9)
+        where = {contact.key: (contact.host, contact.port) for contact in nearest}
+        assert where == {
+            key_of_node("b" * 32): ("10.0.0.7", 8990),
+            key_of_node("c" * 32): ("6.6.6.6", 666),
+        }
 
     world(story, 0)
 

@@ -190,7 +190,10 @@ class Kademlia:
             self.malformed += 1
 
     def _handle(self, sender: bytes, address: Address, message: Datagram) -> None:
-        oldest = self._table.seen(Contact(sender, *address))
+        # Datagrams prove who wrote them, not where they come from: anybody can send a recorded one
+        # again. Of a member it is known where it is, and only strangers are believed.
+        where = self._members.address_of(node_of_key(sender)) or address
+        oldest = self._table.seen(Contact(sender, *where))
         if oldest is not None and not self._pings.full():
             self._pings.put_nowait(oldest)
         match message:
