@@ -135,7 +135,7 @@ def generate(
         knobs=draw_knobs(stream(seed, "swarm", "knobs"), draws.choice(KNOB_SHARES)),
         network=_network(draws),
         workloads=_work(stream(seed, "swarm", "work"), list(workloads)),
-        faults=_faults(stream(seed, "swarm", "faults"), duration_s),
+        faults=draw_faults(stream(seed, "swarm", "faults"), duration_s),
     )
 
 
@@ -160,12 +160,15 @@ def _work(draws: Stream, names: list[str]) -> tuple[WorkloadSpec, ...]:
     return tuple(WorkloadSpec(name) for name in names if name in chosen)
 
 
-def _faults(draws: Stream, duration_s: float) -> tuple[Fault, ...]:
+def draw_faults(
+    draws: Stream, duration_s: float, *, rate: float | None = None
+) -> tuple[Fault, ...]:
+    """A mix of a few kinds, at so many a second; any usual rate when None."""
     kinds = [kind for kind in FAULTS if draws.random() < KINDS_SHARE]
     while len(kinds) < KINDS_MIN:
         kinds.append(draws.choice(list(FAULTS)))
     weights = [_WEIGHTS.get(kind, 1.0) for kind in kinds]
-    rate = draws.uniform(*FAULTS_PER_S)
+    rate = draws.uniform(*FAULTS_PER_S) if rate is None else rate
     faults = []
     at = QUIET_START_S
     while (at := at + draws.expovariate(rate)) < duration_s:
