@@ -34,13 +34,14 @@ class HygieneChecker:
         """See Checker."""
         self._arena = arena
         arena.recorder.subscribe(self._happened)
-        arena.on_ended(self._ended)
         arena.world.after(INTERVAL_S, self._look)
 
     def at_rest(self) -> None:
         """Nothing: these hold at all times."""
 
     def _happened(self, event: TimedEvent) -> None:
+        if event.kind == "down" and event.detail == "stopped":
+            self._stopped(event.node)
         is_error = event.kind == "log" and event.data.get("level") in ("ERROR", "CRITICAL")
         if is_error and not EXPECTED_ERRORS.search(event.detail) and not self._is_disk(event):
             self._arena.fail("N1 logged an error", event.detail, event.node)
@@ -51,8 +52,8 @@ class HygieneChecker:
         disk = machine.devices.get("disk") if machine is not None else None
         return isinstance(disk, SimDisk) and disk.errors > 0 and "Errno" in event.detail
 
-    def _ended(self, name: str) -> None:
-        """N2: called in the daemon's last step."""
+    def _stopped(self, name: str) -> None:
+        """N2: called in the last step of a daemon that was asked to stop."""
         machine = self._arena.cluster.node(name)
         loop = asyncio.get_running_loop()
         me = asyncio.current_task()

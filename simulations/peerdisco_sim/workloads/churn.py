@@ -19,7 +19,7 @@ import msgspec
 
 from peerdisco_sim.client import ClientError
 from peerdisco_sim.schedule import Value
-from peerdisco_sim.workloads.work import API, Work
+from peerdisco_sim.workloads.work import API, CALM_PATIENCE_S, Work
 from peerdisco_sim.world import World
 from peerdisco_webui.messages import ClusterView
 
@@ -97,12 +97,17 @@ class UpgradeWork(Work):
 
     async def _ask(self) -> None:
         client = self.client()
+        end = self.now + CALM_PATIENCE_S
         for name in self.arena.core:
-            try:
-                response = await client.attempt(name, "GET", f"{API}/status")
-            except ClientError as error:
-                self.unanswered(f"the status of {name}", error)
-                return
+            while True:
+                try:
+                    response = await client.attempt(name, "GET", f"{API}/status")
+                    break
+                except ClientError as error:
+                    if self.now > end:
+                        self.unanswered(f"the status of {name}", error)
+                        return
+                await asyncio.sleep(0.5)
             msgspec.json.decode(response.body, type=ClusterView)
 
     def close(self) -> None:
