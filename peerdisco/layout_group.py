@@ -192,13 +192,14 @@ class LayoutGroup:
     async def _on_get(self, _: str, __: bytes) -> bytes:
         return encode(self._storage.layout)
 
-    async def _on_form(self, _: str, __: bytes) -> bytes:
+    async def _on_form(self, _: str, body: bytes) -> bytes:
         """Keep the log too; who votes is learnt from the leader."""
         group = self._groups.get(GROUP)
-        if group is not None and group.superseded:
+        era = int(body) if body.isdigit() else 0
+        if group is not None and (group.superseded or group.era < era):
             # The group was recovered by force without this node, which begins anew.
             self._machine = LayoutMachine(self._storage.adopt)
-        await self._groups.create(GROUP, [], self._machine)
+        await self._groups.create(GROUP, [], self._machine, era=era)
         return b""
 
     # -- leading the group
@@ -232,7 +233,8 @@ class LayoutGroup:
         """Let the newcomers keep the log, then let them vote."""
         for voter in voters:
             if voter not in group.voters:
-                await self._peers.call(voter, "layout/form", b"", timeout=CALL_TIMEOUT_S)
+                era = b"%d" % group.era
+                await self._peers.call(voter, "layout/form", era, timeout=CALL_TIMEOUT_S)
         await group.change_voters(voters, timeout=PROPOSE_TIMEOUT_S)
         logger.info("layout_voters voters=%s", ",".join(voters))
 

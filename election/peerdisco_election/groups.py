@@ -131,24 +131,26 @@ class Groups:
         machine: StateMachine,
         *,
         campaign: bool = False,
+        era: int = 0,
     ) -> Group:
         """Form a group on this node, or return the one that is here; durable when this returns.
 
         Each voter's node must be asked. `campaign` belongs on one of them, after the others: it
         stands for election at once. A node that is to be added to a group that exists already
-        creates it with no voters and learns them from the leader. Raises Dropped when this node
-        stops, and CorruptLog.
+        creates it with no voters and learns them from the leader. With the leader's `era` it gives
+        up what it has of an earlier one (`recovery.py`); the state machine must be new then. Raises
+        Dropped when this node stops, and CorruptLog.
         """
         if self._ended:
             raise Dropped(self._ended)
         group = self._groups.get(name)
-        if group is not None and group.superseded:
-            await self.dissolve(name)
-            group = None
         if group is None and name in self._stored:
             group = self.open(name, machine)
+        if group is not None and (group.superseded or group.era < era):
+            await self.dissolve(name)
+            group = None
         if group is None:
-            group = self._form(name, voters, machine)
+            group = self._form(name, voters, machine, era)
             if campaign:
                 group.campaign(Cause.CREATED)
         if group.formed is not None:
@@ -455,11 +457,11 @@ class Groups:
 
     # Groups come and go.
 
-    def _form(self, name: str, voters: Sequence[str], machine: StateMachine) -> Group:
-        recovered = Recovered(configuration(voters))
+    def _form(self, name: str, voters: Sequence[str], machine: StateMachine, era: int) -> Group:
+        recovered = Recovered(configuration(voters), era=era)
         group = self._admit(name, recovered, machine)
         group.formed = asyncio.get_running_loop().create_future()
-        self.persist(group, 0, storage.describe(name, recovered.configuration))
+        self.persist(group, 0, storage.describe(name, recovered.configuration, era))
         return group
 
     def _admit(self, name: str, recovered: Recovered, machine: StateMachine) -> Group:

@@ -108,12 +108,17 @@ class Host:
 
     async def _join(self, request: Form) -> None:
         job = request.job
-        if job in self._hosted and self._hosted[job].group.superseded:
+        known = self._hosted.get(job)
+        if known is not None and (known.group.superseded or known.group.era < request.era):
             await self._leave(job)
         if job not in self._hosted:
             replica = JobReplica()
             group = await self._ports.groups.create(
-                PREFIX + job, request.voters, replica, campaign=request.campaign
+                PREFIX + job,
+                request.voters,
+                replica,
+                campaign=request.campaign,
+                era=request.era,
             )
             if job not in self._hosted:
                 self._host(job, group, replica)
@@ -213,7 +218,7 @@ class Host:
         voters = hosted.group.voters
         if pointer is None or sorted(pointer.voters) != sorted(voters):
             return
-        form = encode(Form(hosted.job, (), campaign=False))
+        form = encode(Form(hosted.job, (), campaign=False, era=hosted.group.era))
         for node in voters:
             if node != self._ports.me and hosted.group.leader is None:
                 await self._tell(node, "job/form", form)

@@ -187,12 +187,14 @@ class Reply(Message, frozen=True, array_like=True):
 class Form(Message, frozen=True, array_like=True):
     """Asks a node to join a job's group; `campaign` makes it the first leader.
 
-    A node that joins a group which exists already gets no voters: the group tells it.
+    A node that joins a group which exists already gets no voters: the group tells it. `era` counts
+    recoveries of the group by force; what the node has of an earlier one is given up.
     """
 
     job: str
     voters: tuple[str, ...]
     campaign: bool
+    era: int = 0
 
 
 class Start(Message, frozen=True, array_like=True):

@@ -68,6 +68,10 @@ class Group(Protocol):
         """The members."""
 
     @property
+    def era(self) -> int:
+        """How often the group was recovered by force."""
+
+    @property
     def superseded(self) -> bool:
         """The group was recovered by force without this node, which may join it anew."""
 
@@ -88,11 +92,17 @@ class Groups(Protocol):
     """All Raft groups of this node."""
 
     async def create(
-        self, name: str, voters: Sequence[NodeId], machine: StateMachine, *, campaign: bool = False
+        self,
+        name: str,
+        voters: Sequence[NodeId],
+        machine: StateMachine,
+        *,
+        campaign: bool = False,
+        era: int = 0,
     ) -> Group:
         """Join a group, durably; `campaign` makes this node stand for election at once.
 
-        A group that exists elsewhere already is joined with no voters.
+        A group that exists elsewhere already is joined with no voters, in its era.
         """
 
     def open(self, name: str, machine: StateMachine) -> Group:

@@ -119,7 +119,7 @@ class VoterUpkeep:
 
     async def _form(self, node: str) -> bool:
         """Let a node join; it learns the voters from the group."""
-        request = encode(Form(self._job, (), campaign=False))
+        request = encode(Form(self._job, (), campaign=False, era=self._group.era))
         timeout = self._config.call_timeout_s
         answer = await self._ports.rpc.call(node, "job/form", request, timeout=timeout)
         try:

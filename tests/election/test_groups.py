@@ -337,7 +337,7 @@ async def test_a_group_that_lost_its_majority_goes_on_when_it_is_forced_to(
         await net.until(lambda: all(groups[name].superseded for name in "bc"))
         assert groups["a"].is_leader
         for name in "bc":
-            groups[name] = await net.nodes[name].create("g", [], net.machine(name))
+            groups[name] = await net.nodes[name].create("g", [], net.machine(name), era=1)
         await groups["a"].change_voters("abc", timeout=9)
         assert 3 == await groups["a"].propose(b"together", timeout=9)
         await net.until(lambda: len(net.machines["b", "g"].words) == 3)
@@ -374,3 +374,24 @@ async def test_an_old_majority_that_comes_back_does_not_touch_the_kept_member(
         assert [b"kept", b"new", b"newer"] == net.machines["a", "g"].words
         with pytest.raises(NotLeader):
             await groups["c"].propose(b"older", timeout=9)
+
+
+async def test_a_member_that_was_given_up_joins_again_before_it_knows(make_net: MakeNet) -> None:
+    """It is formed in the leader's era: what it has of an earlier one must not be in the way."""
+    net = make_net()
+    async with net.running("abc"):
+        groups = await net.form("abc")
+        await groups["c"].propose(b"kept", timeout=9)
+        await net.until(lambda: net.machines["a", "g"].words == [b"kept"])
+        net.kill("b")
+        net.kill("c")
+        await net.until(lambda: groups["a"].leader is None)
+        await net.nodes["a"].recover("g", timeout=9)
+        for name in "bc":
+            again = net.start(name)
+            assert not again.open("g", net.machine(name)).superseded
+            era = groups["a"].era
+            groups[name] = await again.create("g", [], net.machine(name), era=era)
+        await groups["a"].change_voters("abc", timeout=9)
+        assert 2 == await groups["a"].propose(b"together", timeout=9)
+        await net.until(lambda: net.machines["c", "g"].words == [b"kept", b"together"])

@@ -55,3 +55,27 @@ def test_the_layout_group_grows_and_replaces_its_dead() -> None:
         assert {"n1", "n2", "n3"} == (life.agreed() or ("", set()))[1]
         life.cluster.kill(leader)
         life.until_voters({"n1", "n2", "n3", "n4"} - {leader})
+
+
+def test_a_layout_group_that_was_recovered_by_force_takes_the_given_up_back() -> None:
+    """They come back with what they had of the earlier era, and join the new one as new members."""
+    with World(12) as world:
+        life = Life(world)
+        for name in ("n2", "n3"):
+            life.join(name)
+        life.until_voters({"n1", "n2", "n3"})
+        for name in ("n2", "n3"):
+            life.cluster.kill(name)
+        world.run_for(15.0)
+        kept = life.ready.of(life.cluster.node("n1"))
+        assert kept is not None
+        assert ("layout",) == kept.views.cluster.status().stuck
+        recovering = life.cluster.node("n1").spawn(
+            kept.views.raft.recover("layout", "n1", confirmed=True)
+        )
+        assert world.run_until_done(recovering, 30.0).done
+        life.until_voters({"n1"})
+        for name in ("n2", "n3"):
+            life.cluster.restart(name)
+        life.until_voters({"n1", "n2", "n3"})
+        assert () == kept.views.cluster.status().stuck

@@ -122,6 +122,7 @@ class SharedGroup:
 
 class FakeGroup:
     superseded = False
+    era = 0
 
     def __init__(self, shared: SharedGroup, me: str, machine: StateMachine) -> None:
         self.shared, self.me, self.machine = shared, me, machine
@@ -182,7 +183,13 @@ class FakeGroups:
         self.world, self.me = world, me
 
     async def create(
-        self, name: str, voters: Sequence[str], machine: StateMachine, *, campaign: bool = False
+        self,
+        name: str,
+        voters: Sequence[str],
+        machine: StateMachine,
+        *,
+        campaign: bool = False,
+        era: int = 0,
     ) -> FakeGroup:
         await asyncio.sleep(0)
         shared = self.world.groups.setdefault(name, SharedGroup(self.world, name, voters))
