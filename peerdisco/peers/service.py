@@ -7,7 +7,8 @@ import contextlib
 import errno
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from types import MappingProxyType
 
 import aiohttp
 from aiohttp import web
@@ -23,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 CONNECTIONS_PER_PEER_MAX = 64
 KEEP_ALIVE_S = 60.0
+READ_AHEAD_BYTES = 512 << 10
+"""How much of a stream is received before its reader takes it; the library's 64 KiB would stop the
+socket all the time."""
 SHUTDOWN_TIMEOUT_S = 1.0
 
 
@@ -72,7 +76,12 @@ class Peers:
     ) -> AsyncIterator[None]:
         """Accept peers on a port (all interfaces when `hosts` is None), and call out, within."""
         app = peer_app(self._handlers, self._on_frame, self._security, open_routes, self._failures)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            shutdown_timeout=SHUTDOWN_TIMEOUT_S,
+            read_bufsize=READ_AHEAD_BYTES,
+        )
         await runner.setup()
         connector = aiohttp.TCPConnector(
             limit=0, limit_per_host=CONNECTIONS_PER_PEER_MAX, keepalive_timeout=KEEP_ALIVE_S
@@ -80,7 +89,7 @@ class Peers:
         try:
             site = web.TCPSite(runner, hosts, port, ssl_context=self._security.server_context())
             await site.start()
-            session = aiohttp.ClientSession(connector=connector)
+            session = aiohttp.ClientSession(connector=connector, read_bufsize=READ_AHEAD_BYTES)
             async with session as self._session, self.links.running():
                 yield
         finally:
@@ -117,9 +126,19 @@ class Peers:
                 yield _pieces(response)
 
     async def push(
-        self, peer: str, method: str, body: bytes, source: AsyncIterator[bytes], *, timeout: float
+        self,
+        peer: str,
+        method: str,
+        body: bytes,
+        source: AsyncIterator[bytes],
+        *,
+        timeout: float,
+        size: int | None = None,
     ) -> bytes:
-        """Send a body and a stream, get a body; fails after `timeout` s without progress."""
+        """Send a body and a stream, get a body; fails after `timeout` s without progress.
+
+        A stream whose size is told travels without chunk framing, which would copy every piece.
+        """
         if peer == self._me:
             return await self._handlers.pushes[method](self._me, body, source)
         loop = asyncio.get_running_loop()
@@ -134,7 +153,10 @@ class Peers:
                         limit.reschedule(loop.time() + timeout)
                         yield piece
 
-                async with self._post(f"{base}/push/{method}", name, content(), limits) as response:
+                length = {} if size is None else {"Content-Length": str(4 + len(body) + size)}
+                async with self._post(
+                    f"{base}/push/{method}", name, content(), limits, length
+                ) as response:
                     _refuse_failure(response)
                     return await response.read()
 
@@ -164,14 +186,17 @@ class Peers:
         name: str,
         data: bytes | AsyncIterator[bytes],
         limits: aiohttp.ClientTimeout,
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
         assert self._session is not None, "used outside `listening`"
+        if self._session.closed:
+            raise ConnectionError("this node stops, and sends nothing any more")
         return self._session.post(
             url,
             data=data,
             ssl=self._context or False,
             server_hostname=name,
-            headers=self._security.request_headers(name),
+            headers={**self._security.request_headers(name), **headers},
             timeout=limits,
             allow_redirects=False,
         )
@@ -179,6 +204,8 @@ class Peers:
     @contextlib.asynccontextmanager
     async def _link(self, peer: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
         assert self._session is not None, "used outside `listening`"
+        if self._session.closed:
+            raise ConnectionError("this node stops, and opens no link any more")
         base, name = self._target(peer)
         with _as_os_errors():
             async with (
