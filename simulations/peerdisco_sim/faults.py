@@ -47,6 +47,8 @@ class Kind:
         params: All parameters with their defaults. `for_s`: how long until it is undone.
         needs_target: Whether it happens to machines rather than to the network.
         keeps: Whether it may stay on a machine outside the core while the rest must finish.
+        lasting: How bad it is then: a machine that crawls and never fails holds everybody up, and
+            nothing here promises otherwise.
     """
 
     summary: str
@@ -54,6 +56,7 @@ class Kind:
     params: Mapping[str, Value] = field(default_factory=dict)
     needs_target: bool = True
     keeps: bool = False
+    lasting: Mapping[str, Value] = field(default_factory=dict)
 
 
 # -- processes and machines -------------------------------------------------------------------
@@ -315,7 +318,13 @@ FAULTS: Mapping[str, Kind] = {
     ),
     "stop": Kind("SIGTERM, and a later start", _stop, {"back_s": 2.0}),
     "pause": Kind("SIGSTOP for a while", _pause, {"for_s": 2.0}),
-    "slow": Kind("every step costs CPU time", _slow, {"for_s": 4.0, "step_s": 0.002}, keeps=True),
+    "slow": Kind(
+        "every step costs CPU time",
+        _slow,
+        {"for_s": 4.0, "step_s": 0.002},
+        keeps=True,
+        lasting={"step_s": 0.0005},
+    ),
     "clock_jump": Kind("the calendar jumps", _jump_clock, {"by_s": 3600.0}),
     "join": Kind("a new machine joins", _join, needs_target=False),
     "partition": Kind(
@@ -350,6 +359,7 @@ FAULTS: Mapping[str, Kind] = {
             "bytes_per_s": 0.0,
         },
         keeps=True,
+        lasting={"loss": 0.05, "latency_s_max": 0.05},
     ),
     "disk_error": Kind("EIO", _disk_error, {"for_s": 3.0, "what": "sync"}, keeps=True),
     "disk_full": Kind("ENOSPC", _disk_full, {"for_s": 5.0}, keeps=True),

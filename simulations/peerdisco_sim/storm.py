@@ -245,13 +245,13 @@ class Storm:
         elif kept:
             detail = f"{kept[-1].kind} stays"
             self.draws = draws
-            params = {**FAULTS[kept[-1].kind].params, **kept[-1].params}
-            FAULTS[kept[-1].kind].inflict(self, [name], params)
+            kind = FAULTS[kept[-1].kind]
+            kind.inflict(self, [name], {**kind.params, **kept[-1].params, **kind.lasting})
         else:
-            kind = draws.choice(("kill", "power_cut", "partition", "one_way"))
-            detail = f"{kind} for good"
-            params = {**FAULTS[kind].params, "back_s": -1.0, "clients": True}
-            FAULTS[kind].inflict(self, [name], params)
+            word = draws.choice(("kill", "power_cut", "partition", "one_way"))
+            detail = f"{word} for good"
+            params = {**FAULTS[word].params, "back_s": -1.0, "clients": True}
+            FAULTS[word].inflict(self, [name], params)
         self.arena.recorder.note("fault", detail, name, kind="permanent", nodes=name)
 
 
