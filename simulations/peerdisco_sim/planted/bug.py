@@ -62,6 +62,7 @@ def focused(
     kinds: Sequence[str] = (),
     faults: Sequence[Fault] = (),
     knobs: Mapping[str, Value] | None = None,
+    network: Mapping[str, float] | None = None,
     nodes: int | None = None,
     duration_s: float = DURATION_S,
 ) -> Schedule:
@@ -73,6 +74,7 @@ def focused(
         kinds: Only these kinds of the drawn faults stay; all when empty.
         faults: These are added.
         knobs: These are set over the drawn ones.
+        network: How it behaves, instead of what was drawn.
         nodes: Size of the cluster, unless it is drawn.
         duration_s: Length of the storm.
     """
@@ -83,4 +85,5 @@ def focused(
         workloads=tuple(WorkloadSpec(kind, dict(params)) for kind, params in work.items()),
         faults=tuple(sorted([*kept, *faults], key=lambda fault: fault.at)),
         knobs={**drawn.knobs, **(knobs or {})},
+        network=drawn.network if network is None else dict(network),
     )
