@@ -16,6 +16,7 @@ import msgspec
 
 from peerdisco.messages import BadMessage, Message, decode, encode
 from peerdisco_election import (
+    Configuration,
     Dropped,
     Group,
     Groups,
@@ -132,11 +133,13 @@ class RaftViews:
 
     def stuck(self) -> tuple[str, ...]:
         """Groups of this node that have lost their majority, by what this node knows alone."""
-        alive = set(self._alive())
+        alive = tuple(self._alive())
         found = [self._groups.get(name) for name in self._groups.names()]
-        looks = [look(group) for group in found if group is not None and group.leader is None]
+        led_by_nobody = [one.status() for one in found if one is not None and one.leader is None]
         return tuple(
-            one.group for one in looks if one.takes_part and one.voters and _silent(one, alive)[1]
+            one.name
+            for one in led_by_nobody
+            if not (one.removed or one.superseded) and _silent(one.core.configuration, alive)[1]
         )
 
     async def list(self) -> Sequence[GroupView]:
@@ -353,7 +356,7 @@ def _leads(one: Look, newest: Look) -> bool:
     return one.era == newest.era and one.takes_part and one.role == Role.LEADER.value
 
 
-def _silent(one: Look, alive: Sequence[str] | set[str]) -> tuple[list[str], bool]:
+def _silent(one: Look | Configuration, alive: Sequence[str]) -> tuple[list[str], bool]:
     """The voters that are not alive, and whether too few are."""
     silent = [voter for voter in one.voters if voter not in alive]
     stuck = any(
