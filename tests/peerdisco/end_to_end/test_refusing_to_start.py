@@ -291,7 +291,7 @@ def test_a_node_with_a_wrong_secret_learns_nothing_and_is_not_seen(
     (stranger.root / "identity" / "seeds").write_bytes(encode(seeds))
     before = len(stranger.log.read_text())
     stranger.start()
-    until(lambda: "join_retry" in stranger.log.read_text()[before:], "it knocks")
+    until(lambda: "join_failed" in stranger.log.read_text()[before:], "it knocks")
     time.sleep(1.5)  # and sends datagrams
     members = connect_to(three[0]).members()
     assert ["node-1", "node-2", "node-3"] == sorted(member.name for member in members)
