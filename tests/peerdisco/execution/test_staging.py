@@ -26,7 +26,9 @@ class Staging:
 
     async def stage(self, *inputs: Input, limit: int = 1 << 20) -> list[Any]:
         task = self.world.assignment("b3-pack", "map", list(inputs))
-        return await self._stager.inputs(task, Spool(self.node.disk, "staging/x/1.0", limit)  # not "spool": a starting node clears it)
+        # Not under "spool", which a node that starts clears.
+        spool = Spool(self.node.disk, "staging/x/1.0", limit)
+        return await self._stager.inputs(task, spool)
 
     async def one(self, *urls: str) -> Any:
         [staged] = await self.stage(Input(urls))
