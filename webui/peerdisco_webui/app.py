@@ -30,6 +30,9 @@ from peerdisco_webui.wire import problem_response
 
 CLUSTER_HEADER = "X-Peerdisco-Cluster"
 """Names the cluster in answers to those who may read, so that clients notice a foreign node."""
+READ_AHEAD_BYTES = 512 << 10
+"""How much of an upload is received before it is taken; less would stop the socket all the time."""
+
 STOP_TIMEOUT_S = 1.0
 """How long running requests may take to end when the listener closes: long polls are cut off."""
 
@@ -110,7 +113,7 @@ def routes(
         Route("POST", "/api/v1/gc", upkeep.collect, Access.ADMIN),
         Route("GET", "/api/v1/layout", upkeep.layout, Access.READ),
         Route("POST", "/api/v1/layout", upkeep.change, Access.ADMIN),
-        Route("POST", "/api/v1/layout/plan", upkeep.plan, Access.READ),
+        Route("POST", "/api/v1/layout/plan", upkeep.plan, Access.WRITE),
         Route("GET", "/api/v1/dht", upkeep.find, Access.READ),
         Route("POST", "/api/v1/blobs", blobs.put, Access.WRITE),
         Route("GET", "/api/v1/blobs/{id}", blobs.get, Access.READ),
@@ -136,7 +139,9 @@ async def serving(
     Raises InsecureListener before anything is bound, and OSError when the port is taken.
     """
     check_exposure(host, tls=context is not None, authorize=app[GUARD].authorize)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_TIMEOUT_S)
+    runner = web.AppRunner(
+        app, access_log=None, shutdown_timeout=STOP_TIMEOUT_S, read_bufsize=READ_AHEAD_BYTES
+    )
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port, ssl_context=context).start()
