@@ -45,6 +45,7 @@ class Rpc(Protocol):
         source: AsyncIterator[bytes],
         *,
         timeout: float,
+        size: int | None = None,
     ) -> bytes: ...
 
     def serve(self, method: str, handler: CallHandler) -> None:

@@ -195,6 +195,8 @@ class Repair:
         entry = self._keeper.layout.node(self._me)
         if entry is not None and entry.state is not NodeState.UP:
             await self._shelf.drop(blob)
+        else:
+            await self._shelf.demote(blob)
 
     def _try_again(self, blob: str) -> None:
         if len(self._urgent) < URGENT_MAX:

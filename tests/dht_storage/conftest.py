@@ -293,6 +293,7 @@ class MemoryRpc:
         source: AsyncIterator[bytes],
         *,
         timeout: float,
+        size: int | None = None,
     ) -> bytes:
         node = await self._arrive(peer, method, timeout)
 

@@ -74,41 +74,49 @@ class ChunkList:
 
 
 class Chunker:
-    """Cuts a stream of pieces into chunks, hashing them. Holds less than two chunks."""
+    """Cuts a stream of pieces into chunks, hashing them. Holds less than two chunks.
+
+    A chunk is given out as the pieces that it came in, and only those that cross its border are
+    copied: joining them would cost more than hashing them.
+    """
 
     def __init__(self) -> None:
-        self._rest: list[bytes] = []
-        self._rest_size = 0
+        self._parts: list[bytes] = []
+        self._room = CHUNK_BYTES
+        self._hash = blake3()
         self._hashes: list[bytes] = []
         self.size = 0
 
-    def push(self, piece: bytes) -> Iterator[bytes]:
-        """The chunks that a piece completes."""
+    def push(self, piece: bytes) -> Iterator[list[bytes]]:
+        """The chunks that a piece completes, each in parts."""
         self.size += len(piece)
-        view = memoryview(piece)
-        while self._rest_size + len(view) >= CHUNK_BYTES:
-            need = CHUNK_BYTES - self._rest_size
-            self._rest.append(bytes(view[:need]))
-            view = view[need:]
+        start = 0
+        while len(piece) - start >= self._room:
+            end = start + self._room
+            self._add(piece[start:end])
+            start = end
             yield self._take()
-        if view:
-            self._rest.append(bytes(view))
-            self._rest_size += len(view)
+        if start < len(piece):
+            self._add(piece[start:])
 
-    def finish(self) -> bytes:
-        """The last, shorter chunk; empty when there is none."""
-        return self._take() if self._rest_size else b""
+    def finish(self) -> list[bytes]:
+        """The last, shorter chunk; empty when the size is a multiple of the chunk size."""
+        return self._take() if self._parts else []
 
     def chunk_list(self) -> ChunkList:
         """The list of all chunks given out so far."""
         return ChunkList(self.size, b"".join(self._hashes))
 
-    def _take(self) -> bytes:
-        chunk = self._rest[0] if len(self._rest) == 1 else b"".join(self._rest)
-        self._rest.clear()
-        self._rest_size = 0
-        self._hashes.append(blake3(chunk).digest())
-        return chunk
+    def _add(self, part: bytes) -> None:
+        self._parts.append(part)
+        self._room -= len(part)
+        self._hash.update(part)
+
+    def _take(self) -> list[bytes]:
+        parts, self._parts, self._room = self._parts, [], CHUNK_BYTES
+        self._hashes.append(self._hash.digest())
+        self._hash = blake3()
+        return parts
 
 
 def chunk_list_of(data: bytes) -> ChunkList:

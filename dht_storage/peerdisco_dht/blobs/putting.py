@@ -212,5 +212,5 @@ class Putter:
 async def _spool(spool: Spool, chunker: Chunker, piece: bytes) -> None:
     if chunker.size + len(piece) > BLOB_BYTES_MAX:
         raise Limit(f"a blob has at most {BLOB_BYTES_MAX} bytes")
-    for chunk in chunker.push(piece):
-        await spool.write(chunk)
+    for parts in chunker.push(piece):
+        await spool.write(parts)

@@ -140,8 +140,8 @@ class BlobService:
             chunker = Chunker()
             async for piece in pieces:
                 _check(chunker.size + len(piece) <= chunks.size, "more bytes than offered")
-                for chunk in chunker.push(piece):
-                    await spool.write(chunk)
+                for parts in chunker.push(piece):
+                    await spool.write(parts)
             last = chunker.finish()
             if last:
                 await spool.write(last)
