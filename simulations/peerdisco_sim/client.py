@@ -8,6 +8,7 @@ Every outcome is told apart, since checkers depend on it: an answer, a refusal (
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -27,6 +28,7 @@ ANSWER_TIMEOUT_S = 15.0
 CONNECT_TIMEOUT_S = 2.0
 PATIENCE_S = 60.0
 PAUSE_MIN_S, PAUSE_MAX_S = 0.05, 1.0
+_BIG_BYTES = 1 << 20
 _READS = ("GET", "HEAD")
 _HEADERS = {"Host": f"127.0.0.1:{HTTP_PORT}", "X-Peerdisco": "simulation"}
 
@@ -107,7 +109,7 @@ class Client:
             async with (
                 asyncio.timeout(timeout_s),
                 self._open().request(
-                    method, url, data=body or None, headers={**_HEADERS, **(headers or {})}
+                    method, url, data=_body(body), headers={**_HEADERS, **(headers or {})}
                 ) as response,
             ):
                 data = await response.read()
@@ -221,3 +223,8 @@ class Client:
 
 def _no_answer(method: str, reason: str) -> ClientError:
     return Unavailable(reason) if method in _READS else Unknown(reason)
+
+
+def _body(data: bytes) -> bytes | io.BytesIO | None:
+    """What aiohttp sends: it wants big bodies as files."""
+    return io.BytesIO(data) if len(data) > _BIG_BYTES else data or None

@@ -1,0 +1,186 @@
+"""Checkers in the arena: silent over a healthy cluster, loud over one with a fault of ours.
+
+Each test damages one method of the product for the time of a short play and names the rule that
+must complain. The bugs that take a storm to show are in `peerdisco_sim.planted`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peerdisco.coordination.directory import Directory
+from peerdisco.coordination.messages import JobStatus
+from peerdisco.execution.runner import Runner
+from peerdisco.node import Node
+from peerdisco.views import FileViews
+from peerdisco.worker.tasks import Task
+from peerdisco_dht.blobs.putting import BlobInfo, Putter
+from peerdisco_dht.blobs.reading import Reading
+from peerdisco_dht.kademlia.service import Kademlia
+from peerdisco_gossip.ledger import Ledger
+from peerdisco_gossip.messages import Alive
+from peerdisco_sim import play as playing
+from peerdisco_sim.checkers import CHECKERS
+from peerdisco_sim.crash_points import sweep
+from peerdisco_sim.play import play
+from peerdisco_sim.schedule import Fault, Schedule, WorkloadSpec, read_schedule
+from peerdisco_sim.workloads import WORKLOADS
+
+CORPUS = Path(__file__).parents[2] / "simulations" / "corpus"
+
+
+def violations(*kinds: str, faults: Sequence[Fault] = (), duration_s: float = 3.0) -> list[str]:
+    """The rules that complain about a short play of a small cluster."""
+    work = tuple(WorkloadSpec(kind) for kind in kinds)
+    schedule = Schedule(
+        seed=7, nodes=3, duration_s=duration_s, workloads=work, faults=tuple(faults), heal=False
+    )
+    return list(dict.fromkeys(failure.name for failure in play(schedule).failures))
+
+
+def damage(patch: pytest.MonkeyPatch, owner: type, method: str, wrong: Callable[..., Any]) -> None:
+    """Let `wrong(original, self, ...)` take the place of a method."""
+    original = getattr(owner, method)
+
+    @functools.wraps(original)
+    def damaged(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return wrong(original, self, *args, **kwargs)
+
+    patch.setattr(owner, method, damaged)
+
+
+@pytest.mark.parametrize("kind", list(WORKLOADS))
+def test_nobody_complains_about_a_healthy_cluster(kind: str) -> None:
+    duration_s = 12.0 if kind == "churn" else 4.0
+    schedule = Schedule(seed=3, nodes=3, duration_s=duration_s, workloads=(WorkloadSpec(kind),))
+    outcome = play(schedule)
+    assert [failure.line() for failure in outcome.failures] == []
+    assert outcome.undecided == 0
+    assert outcome.operations > 0
+
+
+def test_a_parameter_that_no_workload_has_is_refused() -> None:
+    with pytest.raises(ValueError, match="speed"):
+        WORKLOADS["tags"]({"speed": 3})
+
+
+def test_a_logged_error_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def wrong(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
+        logging.getLogger("peerdisco").error("event=something_broke")
+        return await original(self, *args, **kwargs)
+
+    damage(monkeypatch, FileViews, "append", wrong)
+    assert violations("tags") == ["N1 logged an error"]
+
+
+def test_a_task_that_outlives_its_daemon_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def wrong(original: Any, self: Any) -> None:
+        await original(self)
+        monkeypatch.stray = asyncio.create_task(asyncio.sleep(99))  # type: ignore[attr-defined]  # keeps it alive
+
+    damage(monkeypatch, Node, "_say_goodbye", wrong)
+    rules = violations("tags", faults=[Fault(0.5, "stop", "n2")], duration_s=5.0)
+    assert "N2 tasks left" in rules
+
+
+def test_wrong_bytes_of_a_blob_are_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def wrong(original: Any, self: Any, *args: Any) -> AsyncIterator[bytes]:
+        async for piece in original(self, *args):
+            yield piece[:-1] + bytes((piece[-1] ^ 1,)) if piece else piece
+
+    damage(monkeypatch, Reading, "pieces", wrong)
+    assert "B2 wrong bytes" in violations("blobs", duration_s=6.0)
+
+
+def test_an_acknowledgement_before_anybody_has_a_copy_is_a_violation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def wrong(original: Any, self: Putter, *args: Any) -> BlobInfo:
+        del original, self
+        return BlobInfo(args[0], args[1], 3)
+
+    damage(monkeypatch, Putter, "_spread", wrong)
+    assert "B1 acknowledged too early" in violations("blobs", duration_s=6.0)
+
+
+def test_a_false_death_in_peace_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(original: Any, self: Ledger, now: float) -> None:
+        original(self, now)
+        others = [each for each in self.members.present() if each is not self.me]
+        if len(others) == 2 and now % 60 > 0:
+            self.suspect(others[0], now, due_by=now)
+            original(self, now + 1)
+
+    damage(monkeypatch, Ledger, "declare_overdue_dead", wrong)
+    assert "M3 false death" in violations("tags", duration_s=6.0)
+
+
+def test_a_stranger_in_a_view_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(original: Any, self: Ledger, now: float) -> None:
+        original(self, now)
+        self.apply(Alive("z" * 32, 1, 0, "10.9.9.9", 1), now)
+
+    damage(monkeypatch, Ledger, "declare_overdue_dead", wrong)
+    assert "M7 stranger" in violations("tags")
+
+
+def test_lookups_that_miss_the_nearest_are_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def wrong(original: Any, self: Kademlia, *args: Any) -> Any:
+        return (await original(self, *args))[1:]
+
+    damage(monkeypatch, Kademlia, "lookup", wrong)
+    assert violations("tags") == ["B7 lookup failed"]
+
+
+def test_a_lost_record_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(original: Any, self: Task, pairs: list[Any], collector: Any) -> None:
+        original(self, pairs[:-1] if len(pairs) > 3 else pairs, collector)
+
+    damage(monkeypatch, Task, "collect", wrong)
+    assert "J1 wrong result" in violations("sort")
+
+
+def test_a_status_from_the_past_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: dict[str, list[JobStatus]] = {}
+
+    async def wrong(original: Any, self: Directory, name: str, **kwargs: Any) -> JobStatus:
+        answers = told.setdefault(name, [])
+        answers.append(await original(self, name, **kwargs))
+        return answers[0] if len(answers) == 3 else answers[-1]
+
+    damage(monkeypatch, Directory, "wait", wrong)
+    assert "J4 time went back" in violations("wordcount", "small_jobs")
+
+
+def test_what_a_job_leaves_behind_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def wrong(original: Any, self: Runner, job: str) -> None:
+        del original, self, job
+
+    monkeypatch.setattr(playing, "LIVENESS_S_MAX", 25.0)
+    damage(monkeypatch, Runner, "forget", wrong)
+    assert violations("wordcount") == ["calm takes too long"]
+
+
+def test_all_checkers_take_part_unless_told_otherwise() -> None:
+    assert [CHECKERS[name]().name for name in CHECKERS] == list(CHECKERS)
+
+
+@pytest.mark.parametrize(
+    "schedule", list(sweep(5, first=4, last=160, every=39)), ids=lambda each: each.why
+)
+def test_a_crash_at_any_step_of_the_disk_leaves_what_boots_again(schedule: Schedule) -> None:
+    assert [failure.line() for failure in play(schedule).failures] == []
+
+
+@pytest.mark.parametrize("path", sorted(CORPUS.glob("*.json")), ids=lambda path: path.stem)
+def test_what_once_failed_does_not_fail_again(path: Path) -> None:
+    schedule = read_schedule(path)
+    assert schedule.why
+    assert [failure.line() for failure in play(schedule).failures] == []
