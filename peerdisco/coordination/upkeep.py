@@ -4,8 +4,9 @@ A voter that could not be asked when the group was formed is asked again while i
 it has joined, the group survives one failure less than its size says.
 
 The order makes it safe to stop anywhere: the new voter is asked to join first, then the pointer
-names the new voters, then the group changes by joint consensus. A voter that was replaced while it
-was away reads the pointer when it wakes, and forgets the group.
+names the new voters beside the old ones, then the group changes by joint consensus, and then the
+pointer names the new ones only. A voter that was replaced while it was away reads the pointer when
+it wakes, and forgets the group. Whoever leads next finishes what was left half done.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ class VoterUpkeep:
         self._pointers = JobPointers(ports.registers)
         self._missing_since: dict[str, float] = {}
         self._joined: dict[str, None] = {}
+        self._settled = False
 
     async def run(self) -> None:
         """Look after the group until cancelled."""
@@ -82,8 +84,10 @@ class VoterUpkeep:
                 self._config.voters,
                 self._ports.rng,
             )
+            if voters is None and not self._settled and await self._is_pointer_behind():
+                voters = self._group.voters
             if voters is not None:
-                await self._change(voters)
+                self._settled = await self._change(voters)
             await self._complete(alive)
 
     async def _complete(self, alive: Sequence[str]) -> None:
@@ -106,16 +110,35 @@ class VoterUpkeep:
         patience = self._config.voter_missing_s
         return [node for node, at in self._missing_since.items() if now - at >= patience]
 
-    async def _change(self, voters: tuple[str, ...]) -> None:
+    async def _is_pointer_behind(self) -> bool:
+        """Whether the pointer names others than the group's voters, as after half a change."""
+        try:
+            pointer = await self._pointers.read(self._job)
+        except self._ports.failures.any as error:
+            logger.debug("event=pointer_unreadable job=%s error=%s", self._job, error)
+            return False
+        self._settled = pointer is None or {*pointer.voters} == {*self._group.voters}
+        return not self._settled
+
+    async def _change(self, voters: tuple[str, ...]) -> bool:
+        """Replace the voters; whether group and pointer agree on them in the end.
+
+        Meanwhile the pointer names the old ones too: one of them that restarts before the change
+        is committed must not take itself for a stranger, since the group still needs it.
+        """
         logger.info("event=change_voters job=%s voters=%s", self._job, ",".join(voters))
+        everybody = tuple(dict.fromkeys((*voters, *self._group.voters)))
         try:
             for node in voters:
                 if node not in self._group.voters and not await self._form(node):
-                    return
-            if await self._pointers.move(self._job, voters):
-                await self._group.change_voters(voters, timeout=self._config.commit_timeout_s)
+                    return False
+            if not await self._pointers.move(self._job, everybody):
+                return False
+            await self._group.change_voters(voters, timeout=self._config.commit_timeout_s)
+            return await self._pointers.move(self._job, voters)
         except self._ports.failures.any as error:
             logger.info("event=change_voters_failed job=%s error=%s", self._job, error)
+            return False
 
     async def _form(self, node: str) -> bool:
         """Let a node join; it learns the voters from the group."""
