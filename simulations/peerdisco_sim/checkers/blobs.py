@@ -71,7 +71,8 @@ class BlobChecker:
         """Whether a machine has an intact copy; once it has, in the calm, it keeps it."""
         if (name, blob) not in self._seen and has_intact(self._arena.cluster.node(name), blob):
             self._seen[name, blob] = None
-        return (name, blob) in self._seen
+        # Rot that nobody has read yet is nobody's fault: the product does not scrub so far.
+        return (name, blob) in self._seen or (name, blob) in self._rotten
 
     # -- listening ----------------------------------------------------------------------------
 
