@@ -204,25 +204,34 @@ def hammer(
     return acked, time.perf_counter() - began
 
 
+def costs(before: tuple[float, float], pids: list[int], count: int) -> str:
+    """CPU of the daemons and of this client for each of so many operations."""
+    daemons_ms = 1000 * (cpu_s(pids) - before[0]) / max(1, count)
+    client_ms = 1000 * (cpu_s([os.getpid()]) - before[1]) / max(1, count)
+    return f"CPU ms each: {daemons_ms:.2f} of the daemons, {client_ms:.2f} of the client"
+
+
 def measure_appends(nodes: list[DaemonProcess], seconds: float) -> Figures:
     """One at a time, then all on one tag while a node is killed and comes back."""
     cluster = connect(nodes[0].http)
     times = []
     for number in range(200):
         began = time.perf_counter()
-        cluster.append(f"bench:calm:{number % 4}", [[f"raw://{number}"]])
+        cluster.append(f"bench:calm:{number % 4}", [[f"raw://{number}"]], brief=True)
         times.append(1000 * (time.perf_counter() - began))
     say(f"append, one at a time: p50 {statistics.median(times):.1f} ms")
 
     def hot(cluster: Cluster, thread: int, number: int) -> None:
-        cluster.append("bench:hot", [[f"raw://{thread}/{number}"]])
+        cluster.append("bench:hot", [[f"raw://{thread}/{number}"]], brief=True)
 
+    pids = [node.pid for node in nodes]
+    cpu = cpu_s(pids), cpu_s([os.getpid()])
     acked, took = hammer(lambda: connect(nodes[0].http), HOT_THREADS, seconds, 10**9, hot)
     rate = len(acked) / took
-    say(f"append, {HOT_THREADS} threads on one tag: {rate:.0f}/s")
+    say(f"append, {HOT_THREADS} threads on one tag: {rate:.0f}/s, {costs(cpu, pids, len(acked))}")
 
     def stormy(cluster: Cluster, thread: int, number: int) -> None:
-        cluster.append("bench:storm", [[f"raw://{thread}/{number}"]])
+        cluster.append("bench:storm", [[f"raw://{thread}/{number}"]], brief=True)
 
     killer = threading.Thread(target=kill_and_restart, args=(nodes[2], seconds / 3))
     killer.start()
@@ -257,11 +266,16 @@ def measure_tags(nodes: list[DaemonProcess], count: int) -> Figures:
     """Many small tags, listing them, and one tag of ten thousand blobs."""
 
     def many(cluster: Cluster, thread: int, number: int) -> None:
-        cluster.append(f"many:{thread:02}:{number:06}", [["raw://x"]])
+        cluster.append(f"many:{thread:02}:{number:06}", [["raw://x"]], brief=True)
 
-    acked, took = hammer(lambda: connect(nodes[0].http), MANY_THREADS, 600.0, count, many)
+    pids = [node.pid for node in nodes]
+    cpu = cpu_s(pids), cpu_s([os.getpid()])
+    acked, took = hammer(lambda: connect(nodes[0].http), MANY_THREADS, 900.0, count, many)
     rate = len(acked) / took
-    say(f"append over many tags: {rate:.0f}/s ({len(acked)} tags in {took:.0f} s)")
+    say(
+        f"append over many tags: {rate:.0f}/s ({len(acked)} tags in {took:.0f} s), "
+        f"{costs(cpu, pids, len(acked))}"
+    )
     cluster = connect(nodes[0].http)
     began = time.perf_counter()
     listed, after = 0, ""

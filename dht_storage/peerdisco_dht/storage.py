@@ -100,9 +100,11 @@ class Storage:
         coordinator = Coordinator(
             me, self._keeper, acceptors, self._background, rng, self._kind_of, self._observe
         )
-        router = Router(epochs, self._keeper, members, acceptors, names.next(), rng, config)
+        router = Router(
+            epochs, self._keeper, members, acceptors, self._background, names.next(), rng, config
+        )
         self._rows = AcceptorRows(log, self._keeper)
-        RegisterService(self._rows, coordinator, epochs)
+        RegisterService(self._rows, coordinator, epochs, config)
         self._handover = Handover(me, self._keeper, epochs, members, coordinator, config)
         self._kinds: dict[str, Kind] = {PLAIN_PREFIX: PlainKind(), TAG_PREFIX: TagKind()}
 

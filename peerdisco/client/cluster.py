@@ -189,8 +189,12 @@ class Cluster:
         *,
         unique: bool = False,
         owner: str = "",
+        brief: bool = False,
     ) -> TagView:
-        """Put URLs in front of a tag, once, however often the request had to be repeated."""
+        """Put URLs in front of a tag, once, however often the request had to be repeated.
+
+        With `brief` the answer has the tag's name and version only, which is quicker.
+        """
         with self._lock:
             self._sequence += 1
             sequence = self._sequence
@@ -200,6 +204,7 @@ class Cluster:
             session=self._run,
             sequence=sequence,
             owner=owner,
+            brief=brief,
         )
         return self.session.call("POST", _tag(name), TagView, value=change)
 

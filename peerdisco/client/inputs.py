@@ -59,7 +59,7 @@ def push_inputs(cluster: Cluster, job: str, found: Sequence[Found], *, split: bo
             resolved.append(entry)
     if not paths:
         return Resolved(tuple(resolved))
-    cluster.append(input_tag(job), pushed, owner=job)
+    cluster.append(input_tag(job), pushed, owner=job, brief=True)
     return Resolved(tuple(resolved), input_tag(job))
 
 

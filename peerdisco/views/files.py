@@ -77,13 +77,15 @@ class FileViews:
         """See Files."""
         op_id = (change.session, change.sequence) if change.session else None
         with _translated(f"the tag {name!r}"):
-            await self._tags.append(
+            info = await self._tags.append(
                 name,
                 change.urls,
                 unique=change.unique,
                 op_id=op_id,
                 owner=change.owner or TAG_OWNER,
             )
+            if change.brief:
+                return TagView(name=name, version=info.version)
             return _view(await self._tags.get(name))
 
     async def replace(self, name: str, change: Replace) -> TagView:

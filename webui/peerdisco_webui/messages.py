@@ -351,6 +351,7 @@ class Append(View, frozen=True, kw_only=True):
         session: Names the client's run; with `sequence` it makes a repetition harmless.
         sequence: Number of the operation in that session.
         owner: For whom the tag holds its blobs; those of a job go when the job is purged.
+        brief: Answer with name and version only, without reading the tag.
     """
 
     urls: tuple[tuple[str, ...], ...]
@@ -358,6 +359,7 @@ class Append(View, frozen=True, kw_only=True):
     session: str = ""
     sequence: int = 0
     owner: str = ""
+    brief: bool = False
 
 
 class Replace(View, frozen=True, kw_only=True):

@@ -186,6 +186,18 @@ class Replies(Message, frozen=True, array_like=True):
     unavailable: str = ""
 
 
+class Submits(Message, frozen=True, array_like=True):
+    """Operations on different registers, for which the same node is to coordinate."""
+
+    items: tuple[Submit, ...]
+
+
+class RepliesItems(Message, frozen=True, array_like=True):
+    """Answers to Submits, in order."""
+
+    items: tuple[Replies, ...]
+
+
 class NamesRequest(Message, frozen=True, array_like=True):
     """List registers by name.
 

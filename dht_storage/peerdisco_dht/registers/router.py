@@ -11,6 +11,7 @@ import asyncio
 import random
 from collections.abc import Sequence
 
+from peerdisco_dht.background import Background
 from peerdisco_dht.config import StorageConfig
 from peerdisco_dht.epochs import EpochRpc, StaleEpoch
 from peerdisco_dht.errors import Unavailable
@@ -20,17 +21,22 @@ from peerdisco_dht.messages import BadMessage, decode, encode
 from peerdisco_dht.ports import Members, NodeId
 from peerdisco_dht.registers import quorum
 from peerdisco_dht.registers.acceptors import Acceptors
+from peerdisco_dht.registers.lines import Lines
 from peerdisco_dht.registers.messages import (
     Operation,
     Peek,
     RegisterValue,
     Replies,
+    RepliesItems,
     Reply,
     Submit,
+    Submits,
 )
 from peerdisco_dht.registers.service import SUBMIT
 from peerdisco_dht.registers.value import READ
 
+CALLS_MAX = 4
+"""Calls to one coordinator at the same time; further operations share the next ones."""
 PAUSE_S = 0.05
 """Longest pause before all homes are tried again."""
 
@@ -43,6 +49,7 @@ class Router:
         keeper: The layout that names the homes.
         members: Whom to try first.
         acceptors: For quorum reads.
+        background: Parent of the calls.
         session: Name of this node's own session, never used before.
         rng: For pauses.
         config: Patience.
@@ -54,6 +61,7 @@ class Router:
         keeper: LayoutKeeper,
         members: Members,
         acceptors: Acceptors,
+        background: Background,
         session: str,
         rng: random.Random,
         config: StorageConfig,
@@ -62,6 +70,7 @@ class Router:
         self._keeper = keeper
         self._members = members
         self._acceptors = acceptors
+        self._lines: Lines[Submit, Replies] = Lines(self._send, _size, background, CALLS_MAX)
         self._session = session
         self._sequence = 0
         self._rng = rng
@@ -78,14 +87,14 @@ class Router:
 
     async def submit_all(self, name: str, operations: Sequence[Operation]) -> tuple[Reply, ...]:
         """Perform operations on one register, in order."""
-        body = encode(Submit(name, tuple(operations)))
+        request = Submit(name, tuple(operations))
         failures: list[str] = []
         try:
             async with asyncio.timeout(self._config.operation_timeout_s):
                 while True:
                     epoch = self._keeper.epoch
                     for node in self._order(name):
-                        replies = await self._try(node, body, failures)
+                        replies = await self._try(node, request, failures)
                         if replies is not None:
                             return replies
                         if self._keeper.epoch != epoch:
@@ -96,13 +105,11 @@ class Router:
             raise Unavailable(f"{name}: {reason}", unknown=True) from None
 
     async def _try(
-        self, node: NodeId, body: bytes, failures: list[str]
+        self, node: NodeId, request: Submit, failures: list[str]
     ) -> tuple[Reply, ...] | None:
         """The coordinator's replies, or None with the reason noted."""
         try:
-            timeout_s = self._config.call_timeout_s
-            data = await self._epochs.call(node, SUBMIT, body, timeout_s=timeout_s)
-            replies = decode(data, Replies)
+            replies = await self._lines.ask(node, request)
         except StaleEpoch:
             return None
         except (OSError, BadMessage) as error:
@@ -113,6 +120,12 @@ class Router:
             failures.append(f"{node}: {replies.unavailable}")
         del failures[:-1]
         return None
+
+    async def _send(self, node: NodeId, requests: Sequence[Submit]) -> Sequence[Replies]:
+        timeout_s = self._config.call_timeout_s
+        body = encode(Submits(tuple(requests)))
+        data = await self._epochs.call(node, SUBMIT, body, timeout_s=timeout_s)
+        return decode(data, RepliesItems).items
 
     def _order(self, name: str) -> list[NodeId]:
         """Homes to try: those that seem alive, and only if there is none the others."""
@@ -153,6 +166,10 @@ class Router:
         if not held:
             raise Unavailable(f"no home of {name} answers")
         return _value(name, quorum.newest(held).value)
+
+
+def _size(request: Submit) -> int:
+    return sum(len(operation.action) for operation in request.operations)
 
 
 def _value(name: str, data: bytes) -> RegisterValue:
