@@ -20,6 +20,7 @@ from typing import Any, Protocol, runtime_checkable
 from peerdisco_gossip import MemberState
 from peerdisco_sim.arena import Arena, Checker, Phase, Workload
 from peerdisco_sim.checkers import CHECKERS
+from peerdisco_sim.checkers.marks import merged
 from peerdisco_sim.failures import Failure
 from peerdisco_sim.knobs import KNOBS
 from peerdisco_sim.logs import recorded
@@ -75,6 +76,7 @@ class Outcome:
         undecided: Histories that could not be judged within their budget.
         calm_s: How long it took from the calm to the rest.
         facts: What workloads measured, by name.
+        marks: How often each rare branch was reached; see `checkers/marks.py`.
     """
 
     schedule: Schedule
@@ -91,6 +93,7 @@ class Outcome:
     undecided: int = 0
     calm_s: float = 0.0
     facts: dict[str, float] = field(default_factory=dict)
+    marks: dict[str, int] = field(default_factory=dict)
 
 
 def play(
@@ -288,6 +291,7 @@ class _Stage:
             operations=sum(workload.operations for workload in self.workloads),
             undecided=sum(getattr(checker, "undecided", 0) for checker in self.checkers),
             calm_s=self._calm_s,
+            marks=merged([*self.checkers, *self.workloads]),
             facts={k: v for w in self.workloads for k, v in getattr(w, "facts", {}).items()},
         )
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from peerdisco_sim.checkers.marks import MARKS
 from peerdisco_sim.faults import FAULTS
 from peerdisco_sim.knobs import KNOBS
 from peerdisco_sim.play import Outcome
@@ -60,6 +61,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     workloads: tuple[str, ...] = ()
     violations: tuple[Violation, ...] = ()
     facts: dict[str, float] = {}
+    marks: dict[str, int] = {}
 
     def text(self) -> str:
         """For people: one line when all is well, else every violation and how to replay it."""
@@ -100,6 +102,7 @@ def result_of(outcome: Outcome, label: str, replay: str, wall_s: float) -> Resul
             for each in outcome.failures
         ),
         facts=outcome.facts,
+        marks=outcome.marks,
     )
 
 
@@ -115,14 +118,19 @@ def broken(schedule: Schedule, label: str, replay: str, name: str, detail: str) 
 
 
 def missing_coverage(results: Iterable[Result]) -> list[str]:
-    """Kinds of faults and knobs that none of the plays used, each in words."""
+    """Kinds of faults, knobs and rare branches that no play used or reached, each in words."""
     kinds: dict[str, None] = {}
     knobs: dict[str, None] = {}
+    marks: dict[str, None] = {}
     for result in results:
         kinds |= dict.fromkeys(result.faults)
         knobs |= dict.fromkeys(result.knobs)
+        marks |= dict.fromkeys(name for name, count in result.marks.items() if count)
     missing = [f"the fault {kind} never happened" for kind in FAULTS if kind not in kinds]
-    return missing + [f"the knob {name} was never turned" for name in KNOBS if name not in knobs]
+    missing += [f"the knob {name} was never turned" for name in KNOBS if name not in knobs]
+    return missing + [
+        f"never reached: {words}" for name, words in MARKS.items() if name not in marks
+    ]
 
 
 def summary(results: Sequence[Result], **more: object) -> str:

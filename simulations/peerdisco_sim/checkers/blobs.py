@@ -7,6 +7,7 @@ Faults that destroy data trigger a count of the copies. What a boot leaves on a 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from peerdisco.node import Node
@@ -34,6 +35,7 @@ class BlobChecker:
         """See Checker."""
         self._arena = arena
         self.rules = BlobRules(arena.fail)
+        self.marks: Counter[str] = Counter()
         self._rotten: dict[tuple[str, str], None] = {}
         self._seen: dict[tuple[str, str], None] = {}
         self._due = False
@@ -86,6 +88,7 @@ class BlobChecker:
         def spread(blob: str, size: int, pins: Pins, targets: Targets, _: object) -> taps.Observer:
             del size
             self.rules.begun(blob)
+            self.marks["blob.stand_in"] += any(each not in targets.homes for each in targets.now)
             owner = owner_of(pins.live[0])
 
             def acked(_: object) -> None:
@@ -102,9 +105,21 @@ class BlobChecker:
         taps.around_async(putter, "_spread", spread)
         taps.before(storage.blobs, "delete", release)
         taps.before(shelf, "keep_inline", lambda blob, *_: self.rules.begun(blob))
-        taps.before(shelf, "keep_file", lambda _, chunks, *__: self.rules.begun(chunks.id))
+        taps.before(shelf, "keep_file", lambda _, chunks, *__: self._keeps_file(chunks.id))
+        taps.before(shelf, "_set_aside", lambda _: self._mark("blob.set_aside"))
+        taps.before(storage._repair, "_send_all", self._repairs)
         taps.before(shelf, "_remove", lambda blob, *_: self.rules.dropped(name, blob))
         self._inspect(name)
+
+    def _mark(self, name: str) -> None:
+        self.marks[name] += 1
+
+    def _keeps_file(self, blob: str) -> None:
+        self._mark("blob.file")
+        self.rules.begun(blob)
+
+    def _repairs(self, missing: Sequence[object], _: object) -> None:
+        self.marks["blob.repaired"] += len(missing)
 
     def _happened(self, event: TimedEvent) -> None:
         kind = event.data.get("kind", event.detail)

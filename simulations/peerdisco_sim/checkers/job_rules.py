@@ -107,6 +107,12 @@ class JobRules:
         if attempt in job.assigned:
             job.running.get(job.assigned[attempt][0], {}).pop(attempt, None)
 
+    def is_running(self, name: str, attempt: int) -> bool:
+        """Whether an attempt was assigned and is not retired."""
+        job = self.job(name)
+        found = job.assigned.get(attempt)
+        return found is not None and attempt in job.running.get(found[0], {})
+
     def finished(self, name: str, attempt: int) -> None:
         """An attempt has succeeded: all copies of its task are retired."""
         job = self.job(name)

@@ -6,13 +6,16 @@ ended and is known to the whole core, and nothing of it is left behind.
 
 from __future__ import annotations
 
-from peerdisco.coordination import NoSuchJob
+from collections import Counter
+
+from peerdisco.coordination import JobPhase, NoSuchJob
 from peerdisco.coordination.errors import JobUnreachable
 from peerdisco.coordination.facts import (
     Assigned,
     AttemptEnded,
     AttemptLost,
     Batch,
+    CoordinatorElected,
     Fact,
     InputsResolved,
     JobEnded,
@@ -25,7 +28,7 @@ from peerdisco.coordination.messages import JobHandle, JobStatus
 from peerdisco.coordination.pointers import PREFIX
 from peerdisco.coordination.replica import JobReplica
 from peerdisco.execution.paths import SEGMENTS, SPOOL, job_of
-from peerdisco.messages import Assignment, Finished, Outcome, decode
+from peerdisco.messages import Assignment, Finished, InputsLost, Outcome, decode
 from peerdisco.node import Node
 from peerdisco_sim.arena import Arena
 from peerdisco_sim.checkers import taps
@@ -50,6 +53,8 @@ class JobChecker:
         """See Checker."""
         self._arena = arena
         self.rules = JobRules(self._fail)
+        self.marks: Counter[str] = Counter()
+        self._coordinators: dict[str, str] = {}
         arena.observe(self._observe)
 
     # -- listening ----------------------------------------------------------------------------
@@ -95,23 +100,34 @@ class JobChecker:
             case JobSubmitted():
                 rules.submitted(job, exact=fact.spec.owner == OWNER)
                 self._note(job, "submitted")
+            case CoordinatorElected():
+                before = self._coordinators.setdefault(job, fact.node)
+                self.marks["job.taken_over"] += before != fact.node
+                self._coordinators[job] = fact.node
             case Assigned():
+                self.marks["job.backup"] += fact.backup
                 key = (fact.stage, fact.task)
                 rules.assigned(job, fact.attempt, key, fact.node, backup=fact.backup)
             case AttemptEnded():
+                self.marks["job.inputs_lost"] += isinstance(fact.outcome, InputsLost)
                 if isinstance(fact.outcome, Finished):
+                    self.marks["job.late"] += not rules.is_running(job, fact.attempt)
                     rules.finished(job, fact.attempt)
                 else:
                     rules.retired(job, fact.attempt)
             case AttemptLost():
+                self.marks["job.attempt_lost"] += 1
                 rules.retired(job, fact.attempt)
             case NodeLost():
+                self.marks["job.node_lost"] += 1
                 rules.node_lost(job, fact.node)
             case OutputsLost() | InputsResolved():
                 pass
             case StageOpened():
                 self._note(job, f"stage {fact.stage}")
             case JobEnded():
+                self.marks["job.killed"] += fact.phase is JobPhase.KILLED
+                self.marks["job.failed"] += fact.phase is JobPhase.DEAD
                 cause = fact.error.message if fact.error is not None else ""
                 rules.ended(job, fact.phase.value, cause, self._arena.world.now)
                 self._note(job, fact.phase.value)

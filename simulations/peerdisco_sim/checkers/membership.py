@@ -8,6 +8,7 @@ views of the core agree with the truth (M1).
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 from peerdisco.node import Node
 from peerdisco_gossip import MemberState
@@ -36,6 +37,7 @@ class MembershipChecker:
         self._peace = Peace(arena)
         self.rules = MembershipRules(self._fail)
         self._configs: dict[str, GossipConfig] = {}
+        self.marks: Counter[str] = Counter()
         arena.observe(self._observe)
         arena.recorder.subscribe(self._happened)
 
@@ -97,6 +99,9 @@ class MembershipChecker:
                 return
             self.rules.believed(ledger.me.id, record.id, before, after)
             if after[0] is not before[0]:
+                self.marks["member.returned"] += before[0] >= Belief.DEAD > after[0]
+                refuted = before[0] is Belief.SUSPECT and after[0] is Belief.ALIVE
+                self.marks["member.refuted"] += refuted
                 self._note(ledger, record, after[0])
             if isinstance(claim, Dead) and claim.by == ledger.me.id:
                 self._declared_dead(ledger, record)
@@ -113,6 +118,7 @@ class MembershipChecker:
 
     def _declared_dead(self, ledger: Ledger, record: Record) -> None:
         """M3: in peace nobody is declared dead who lives."""
+        self.marks["member.dead"] += 1
         subject = self._arena.name_of(record.id)
         machine = self._arena.world.nodes.get(subject)
         if machine is not None and machine.is_running and self._peace.undisturbed:

@@ -6,12 +6,13 @@ for the first time it looks into the stores of the voters: a quorum must have it
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from peerdisco.node import Node
 from peerdisco_election import Group, storage
 from peerdisco_election.core import Core
-from peerdisco_election.effects import Apply, Effect, Persist
+from peerdisco_election.effects import Apply, Effect, Persist, ReadFailed, Restore
 from peerdisco_election.membership import configuration_of
 from peerdisco_election.messages import (
     Configuration,
@@ -61,6 +62,7 @@ class RaftChecker:
         """See Checker."""
         self._arena = arena
         self.rules = RaftRules(arena.fail)
+        self.marks: Counter[str] = Counter()
         arena.observe(self._observe)
 
     def waiting_for(self) -> str:
@@ -120,6 +122,7 @@ class RaftChecker:
     def _admitted(self, name: str, group: Group) -> None:
         """A member was opened; it has applied what it knew to be committed already."""
         core = group.core
+        self.marks["raft.reopened"] += core.term > 0
         life = _Life(name, group, _members(core.configuration))
         self.rules.recovered(group.name, core.me, core.term, core.log.committed)
         if core.configuration.voters and self.rules.group(group.name).members is None:
@@ -145,6 +148,10 @@ class RaftChecker:
                 self._persists(life, effect)
             elif isinstance(effect, Apply):
                 self._applies(life, effect, counted)
+            elif isinstance(effect, Restore):
+                self.marks["raft.restored"] += 1
+            elif isinstance(effect, ReadFailed):
+                self.marks["raft.read_failed"] += 1
         life.members = _members(core.configuration)
 
     def _stands(self, life: _Life) -> None:
@@ -154,17 +161,21 @@ class RaftChecker:
             # Its own vote counts from here on: until then a crash may have taken it back.
             self.rules.voted(name, core.me, core.term, core.me)
             life.led = core.term
+            self.marks["raft.leader"] += 1
             self.rules.led(name, core.me, core.term, core.log.last, core.log.term)
 
     def _persists(self, life: _Life, effect: Persist) -> None:
         core, name = life.core, life.group.name
         snapshot = effect.snapshot
+        if effect.erase is not None and effect.entries and snapshot is None:
+            self.marks["raft.truncated"] += effect.entries[0].index <= effect.erase[1]
         for entry in effect.entries:
             if snapshot is not None and entry.index == snapshot.index:
                 continue  # only marks where the log was cut
             before = core.log.term(entry.index - 1)
             self.rules.wrote(name, core.me, entry.index, _item(entry), before)
         if snapshot is not None:
+            self.marks["raft.snapshot"] += 1
             self.rules.snapshotted(name, core.me, snapshot.index, snapshot.term, snapshot.data)
 
     def _applies(self, life: _Life, effect: Apply, counted: list[Members]) -> None:
@@ -172,6 +183,7 @@ class RaftChecker:
         for entry in effect.entries:
             if entry.kind is EntryKind.CONFIGURATION:
                 counted.append(_members(configuration_of(entry)))
+                self.marks["raft.joint"] += bool(counted[-1].outgoing)
             if self.rules.applied(name, life.core.me, entry.index, _item(entry)):
                 if counted:
                     holders = self._holders(name, entry, counted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from peerdisco.node import Node
@@ -20,6 +21,7 @@ class RegisterChecker:
         """See Checker."""
         self._arena = arena
         self.rules = AcceptorRules(self._fail)
+        self.marks: Counter[str] = Counter()
         arena.observe(self._observe)
 
     def at_rest(self) -> None:
@@ -32,12 +34,15 @@ class RegisterChecker:
         def asked(asks: Sequence[Ask]) -> taps.Observer:
             epoch = keeper.epoch
             self.rules.asked(me, epoch)
+            self.marks["register.joint"] += bool(keeper.layout.previous)
 
             def answered(held: Sequence[Held]) -> None:
                 self.rules.answered(me, epoch)
                 for ask, answer in zip(asks, held, strict=True):
                     if answer.granted:
                         self._granted(me, ask)
+                    else:
+                        self.marks["register.outdone"] += 1
 
             return answered
 

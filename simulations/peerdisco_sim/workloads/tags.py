@@ -8,8 +8,10 @@ Now and then an append brings so many entries that the head of the tag has to be
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 
+from peerdisco_dht.tags.head import TAIL_MAX
 from peerdisco_sim.client import Client, ClientError, Refused, Unavailable
 from peerdisco_sim.histories import AppendHistory, TagHistory
 from peerdisco_sim.linearizability import NEVER
@@ -41,6 +43,7 @@ class TagsWork(Work):
         super().__init__("tags", params, DEFAULTS)
         self._lists: dict[str, AppendHistory] = {}
         self._mixed: dict[str, TagHistory] = {}
+        self.marks: Counter[str] = Counter()
 
     async def work(self) -> None:
         """Let all clients work, then read everything once more."""
@@ -145,6 +148,7 @@ class _Program:
         except ClientError:
             pass
         else:
+            self._work.marks["tag.big"] += count > TAIL_MAX
             history.appends[place] = Append(call, self._work.now, values, self._name)
             seen = values_of(view)
             if values[-1] not in seen:
@@ -236,6 +240,7 @@ class _Program:
                 # Carried out; then somebody deleted the tag before the answer was read.
                 history.ended(number, self._work.now, Done())
             elif error.status == 409 and b"operation on tag" not in error.body:
+                self._work.marks["tag.conflict"] += 1
                 history.ended(number, self._work.now, Done(refused=True))
             elif error.status != 409:
                 self._work.wrong("B5 write refused", f"{method} {name}: {error}")
