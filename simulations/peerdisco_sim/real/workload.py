@@ -37,6 +37,7 @@ LINES, WORDS_PER_LINE, VOCABULARY = 60_000, 8, 500
 CHUNK_BYTES = 64 * 1024
 PARTITIONS = 3
 WAIT_STEP_S = 5.0
+EVENTS_SHOWN = 40
 FINISH_S_MAX = 120.0
 """How long a job and a last read may take once everything is healed."""
 
@@ -190,7 +191,7 @@ class Clients:
             except TimedOut:
                 pass
             except JobError as error:
-                self._fail("job died", str(error))
+                self._fail("job died", f"{error}\n{_story(job)}")
                 return
             except PeerdiscoError as error:
                 if deadline is not None and time.monotonic() > deadline:
@@ -230,6 +231,15 @@ def _submit(rest: Rest, tag: str, text: str) -> Job:
     return Job("count", peer=rest).run(
         input=[f"tag://{tag}"], map=count, reduce=add, partitions=PARTITIONS
     )
+
+
+def _story(job: Job) -> str:
+    """The last events of a job, for whoever wants to know why it died."""
+    try:
+        events = [event for _, event in job.events()]
+    except PeerdiscoError as error:
+        return f"its events cannot be read: {error}"
+    return "\n".join(f"    {at:.2f} {node} {text}" for at, node, text in events[-EVENTS_SHOWN:])
 
 
 def _results(job: Job) -> ResultUrls:
