@@ -73,7 +73,7 @@ class LayoutKeeper:
 
     def home(self, partition: int) -> tuple[NodeId, ...]:
         """The home set of a partition, first choice first; empty without a layout."""
-        return self._table(self.layout.placement)[partition]
+        return self._current[partition]
 
     def home_of_key(self, key: bytes) -> tuple[NodeId, ...]:
         """The home set of a 160-bit key."""
@@ -141,6 +141,7 @@ class LayoutKeeper:
             if table is None:
                 table = place(placement.candidates(), placement.replicas)
             self._tables[placement] = table
+        self._current = self._tables[self.layout.placement]
         for placement in list(self._tables)[: max(0, len(self._tables) - TABLES_MAX)]:
             if placement not in wanted:
                 del self._tables[placement]

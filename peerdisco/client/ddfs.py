@@ -22,6 +22,8 @@ from peerdisco.client.results import expand
 from peerdisco.client.upload import upload
 from peerdisco_webui.messages import TagView
 
+LIST_PAGE = 10_000
+"""Names asked for at a time."""
 File = str | Path | IO[bytes]
 """What can be pushed: a path, or an open binary file."""
 
@@ -94,7 +96,7 @@ class DDFS:
         """Names of tags that begin with a prefix, in order."""
         after = ""
         while True:
-            page = self.cluster.tags(prefix=prefix, after=after)
+            page = self.cluster.tags(prefix=prefix, after=after, limit=LIST_PAGE)
             yield from page.names
             if not (after := page.next):
                 return

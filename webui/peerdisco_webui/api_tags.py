@@ -27,7 +27,7 @@ from peerdisco_webui.wire import (
     stream_body,
 )
 
-LIST_MAX = 1000
+LIST_DEFAULT, LIST_MAX = 1000, 10_000
 ATTRIBUTE_NAME_MAX = 1024
 ATTRIBUTE_BYTES_MAX = 4096
 URL_CHARACTERS_MAX = 16384
@@ -46,7 +46,7 @@ class TagsApi:
         page = await self._files.list(
             request.query.get("prefix", ""),
             after=request.query.get("after", ""),
-            limit=query_int(request, "limit", LIST_MAX, most=LIST_MAX),
+            limit=query_int(request, "limit", LIST_DEFAULT, most=LIST_MAX),
         )
         return json_response(page)
 

@@ -17,10 +17,10 @@ from peerdisco_dht.errors import Unavailable
 from peerdisco_dht.fanout import ask_all
 from peerdisco_dht.keeper import LayoutKeeper
 from peerdisco_dht.keys import PARTITIONS
-from peerdisco_dht.messages import decode, encode
+from peerdisco_dht.messages import BadMessage, decode, encode
 from peerdisco_dht.ports import NodeId
 from peerdisco_dht.registers import quorum
-from peerdisco_dht.registers.messages import NameRow, NamesPage, NamesRequest
+from peerdisco_dht.registers.messages import ZERO, NameEntry, NamesPage, NamesRequest
 from peerdisco_dht.registers.service import NAMES
 
 
@@ -55,7 +55,10 @@ async def list_names(
 
     async def ask(node: NodeId) -> NamesPage:
         data = await epochs.call(node, NAMES, body, timeout_s=config.call_timeout_s)
-        return decode(data, NamesPage)
+        page = decode(data, NamesPage)
+        if len(page.names) != len(page.entries):
+            raise BadMessage(f"{node} told {len(page.entries)} of {len(page.names)} entries")
+        return page
 
     answers = await ask_all(list(nodes), ask)
     pages = {node: page for node, page in answers.items() if isinstance(page, NamesPage)}
@@ -68,18 +71,30 @@ async def list_names(
 
 def merge(pages: Mapping[NodeId, NamesPage], limit: int) -> tuple[tuple[str, ...], str | None]:
     """Existing names up to where every page reaches, and where to go on."""
-    best: dict[str, NameRow] = {}
+    best: dict[str, bytes] = {}
     ends: list[str] = []
+    read: dict[bytes, NameEntry] = {}
+
+    def entry(data: bytes) -> NameEntry:
+        if data not in read:
+            try:
+                read[data] = decode(data, NameEntry)
+            except BadMessage:
+                read[data] = NameEntry(ZERO, listed=False)
+        return read[data]
+
     for page in pages.values():
-        for row in page.rows:
-            known = best.get(row.name)
-            if known is None or row.ballot > known.ballot:
-                best[row.name] = row
-        if page.more and page.rows:
-            ends.append(page.rows[-1].name)
+        for name, data in zip(page.names, page.entries, strict=True):
+            known = best.setdefault(name, data)
+            if known != data and entry(data).ballot > entry(known).ballot:
+                best[name] = data
+        if page.more and page.names:
+            ends.append(page.names[-1])
     horizon = min(ends) if ends else None
     names = [
-        name for name in sorted(best) if best[name].listed and (horizon is None or name <= horizon)
+        name
+        for name in sorted(best)
+        if (horizon is None or name <= horizon) and entry(best[name]).listed
     ]
     if len(names) > limit:
         return tuple(names[:limit]), names[limit - 1]

@@ -212,18 +212,22 @@ class NamesRequest(Message, frozen=True, array_like=True):
     limit: int
 
 
-class NameRow(Message, frozen=True, array_like=True):
-    """A name that an acceptor knows, and whether the register exists as of a ballot."""
+class NameEntry(Message, frozen=True, array_like=True):
+    """What an acceptor's listing says of a name: whether the register exists as of a ballot."""
 
-    name: str
     ballot: Ballot
     listed: bool
 
 
 class NamesPage(Message, frozen=True, array_like=True):
-    """Rows in order; `more` when the limit cut them."""
+    """Names in order, with an encoded NameEntry each; `more` when the limit cut them.
 
-    rows: tuple[NameRow, ...]
+    The entries stay encoded, since those of different nodes are mostly equal: only where they
+    differ has anybody to look inside.
+    """
+
+    names: tuple[str, ...]
+    entries: tuple[bytes, ...]
     more: bool
 
 

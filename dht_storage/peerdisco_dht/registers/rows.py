@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from peerdisco_dht.keeper import LayoutKeeper
 from peerdisco_dht.keys import partition_of_name
-from peerdisco_dht.messages import BadMessage, Message, decode, encode
+from peerdisco_dht.messages import BadMessage, decode, encode
 from peerdisco_dht.overlay import Overlay
 from peerdisco_dht.ports import Store, Write
 from peerdisco_dht.registers import acceptor
@@ -20,9 +20,8 @@ from peerdisco_dht.registers.messages import (
     Accept,
     AcceptorRow,
     Ask,
-    Ballot,
     Held,
-    NameRow,
+    NameEntry,
     NamesPage,
     NamesRequest,
     PartitionsPage,
@@ -34,12 +33,7 @@ from peerdisco_dht.registers.messages import (
 ROWS = b"dht/register/"
 NAMES = b"dht/name/"
 PAGE_ROWS = 500
-NAMES_PAGE_MAX = 5000
-
-
-class _NameEntry(Message, frozen=True, array_like=True):
-    ballot: Ballot
-    listed: bool
+NAMES_PAGE_MAX = 10_000
 
 
 class AcceptorRows:
@@ -69,7 +63,7 @@ class AcceptorRows:
                 rows[key] = after
                 writes.append((key, encode(after)))
                 if isinstance(ask, Accept):
-                    entry = _NameEntry(ask.ballot, ask.listed)
+                    entry = NameEntry(ask.ballot, ask.listed)
                     writes.append((NAMES + ask.name.encode(), encode(entry)))
         await self._commit(writes)
         return tuple(held)
@@ -108,11 +102,8 @@ class AcceptorRows:
         end = NAMES + request.prefix.encode() + b"\xff"
         limit = max(1, min(request.limit, NAMES_PAGE_MAX))
         found = self._store.scan(start, end, limit=limit + 1)
-        rows = []
-        for key, data in found[:limit]:
-            entry = decode(data, _NameEntry)
-            rows.append(NameRow(key[len(NAMES) :].decode(), entry.ballot, entry.listed))
-        return NamesPage(tuple(rows), more=len(found) > limit)
+        names = tuple(key[len(NAMES) :].decode() for key, _ in found[:limit])
+        return NamesPage(names, tuple(data for _, data in found[:limit]), more=len(found) > limit)
 
     def _row(self, key: bytes) -> AcceptorRow:
         data = self._rows.get(key)
