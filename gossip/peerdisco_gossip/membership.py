@@ -116,6 +116,11 @@ class Membership:
         """The ids of those who are ALIVE or SUSPECT, this node included, sorted."""
         return sorted(record.id for record in self._core.members.present())
 
+    def known(self) -> list[str]:
+        """The ids of all who have not left, the dead included, sorted."""
+        everybody = self._core.members.all()
+        return sorted(record.id for record in everybody if record.state != MemberState.LEFT)
+
     def subscribe(self, callback: Subscriber) -> None:
         """Call this with every change from now on; it must not block.
 

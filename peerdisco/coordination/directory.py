@@ -99,8 +99,8 @@ class Directory:
 
     async def _formed(self, name: str, digest: bytes) -> JobPointer:
         """The job's pointer and, while the job is active, its group."""
-        alive = self._ports.members.alive()
-        voters = choose_voters(self._ports.me, alive, self._config.voters, self._ports.rng)
+        alive, known = self._ports.members.alive(), self._ports.members.known()
+        voters = choose_voters(self._ports.me, alive, known, self._config.voters, self._ports.rng)
         ours = JobPointer(PointerState.ACTIVE, voters, digest)
         pointer = await self._pointers.create(name, ours)
         if pointer.digest != digest:

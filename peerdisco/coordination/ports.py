@@ -31,6 +31,9 @@ class Members(Protocol):
     def alive(self) -> list[NodeId]:
         """Sorted ids of the nodes that are alive or only suspected, oneself included."""
 
+    def known(self) -> list[NodeId]:
+        """Sorted ids of all nodes that have not left, the dead included."""
+
     def subscribe(self, callback: Callable[[object], None]) -> None:
         """Call back on every change of a member."""
 

@@ -25,12 +25,21 @@ from peerdisco.messages import BadMessage, decode, encode
 logger = logging.getLogger(__name__)
 
 
-def choose_voters(me: str, alive: Sequence[str], size: int, rng: random.Random) -> tuple[str, ...]:
-    """Voters for a new group, oneself first: `size` of them, or 1 in a smaller cluster."""
+def choose_voters(
+    me: str, alive: Sequence[str], known: Sequence[str], size: int, rng: random.Random
+) -> tuple[str, ...]:
+    """Voters for a new group, oneself first: `size` of them, or 1 in a smaller cluster.
+
+    A cluster is not smaller because some of it seem dead at the moment: they are named as well, and
+    the group forms as soon as a majority can be reached. With one voter instead, the job would be
+    lost with one node, and could not even begin elsewhere while nobody reaches that one.
+    """
     others = [node for node in alive if node != me]
-    if len(others) + 1 < size:
+    away = [node for node in known if node != me and node not in others]
+    if 1 + len(others) + len(away) < size:
         return (me,)
-    return (me, *rng.sample(others, size - 1))
+    chosen = rng.sample(others, min(len(others), size - 1))
+    return (me, *chosen, *rng.sample(away, size - 1 - len(chosen)))
 
 
 def plan_voters(

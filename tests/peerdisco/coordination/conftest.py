@@ -358,6 +358,9 @@ class FakeMembers:
     def alive(self) -> list[str]:
         return sorted(self.world.seen_alive)
 
+    def known(self) -> list[str]:
+        return sorted({*self.world.seen_alive, *self.world.nodes})
+
     def subscribe(self, callback: Callable[[object], None]) -> None:
         self.callbacks.append(callback)
 

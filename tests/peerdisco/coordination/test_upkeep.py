@@ -22,14 +22,24 @@ def plan(voters: list[str], missing: list[str], alive: list[str]) -> tuple[str, 
 
 
 def test_a_new_group_begins_with_this_node_and_has_three_voters() -> None:
-    chosen = choose_voters("n1", ALL, 3, random.Random(1))
+    chosen = choose_voters("n1", ALL, ALL, 3, random.Random(1))
     assert chosen[0] == "n1"
     assert len(set(chosen)) == 3
 
 
 @pytest.mark.parametrize("alive", [["n1"], ["n0", "n1"]])
 def test_a_small_cluster_has_one_voter(alive: list[str]) -> None:
-    assert choose_voters("n1", alive, 3, random.Random(1)) == ("n1",)
+    assert choose_voters("n1", alive, alive, 3, random.Random(1)) == ("n1",)
+
+
+def test_nodes_that_seem_dead_still_count_as_voters_where_no_others_are() -> None:
+    """Found by seed 89: a job named one node, which nobody reached, and could begin nowhere."""
+    chosen = choose_voters("n1", ["n0", "n1"], ["n0", "n1", "n2"], 3, random.Random(1))
+    assert chosen == ("n1", "n0", "n2")
+    alone = choose_voters("n1", ["n1"], ["n0", "n1", "n2"], 3, random.Random(1))
+    assert sorted(alone) == ["n0", "n1", "n2"]
+    enough = choose_voters("n1", ["n1", "n3", "n4"], ALL, 3, random.Random(1))
+    assert sorted(enough) == ["n1", "n3", "n4"]
 
 
 def test_a_healthy_group_is_left_alone() -> None:

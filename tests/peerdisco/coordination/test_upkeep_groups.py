@@ -59,6 +59,9 @@ class Site:
     def alive(self) -> list[str]:
         return sorted(self.net.nodes)
 
+    def known(self) -> list[str]:
+        return self.alive()
+
     def subscribe(self, callback: Callable[[object], None]) -> None:
         """Nobody needs to hear of changes here."""
 
