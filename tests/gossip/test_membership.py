@@ -105,6 +105,7 @@ async def test_three_nodes_meet_share_facts_and_notice_a_crash_and_a_return() ->
         one.evidence(three_id, "connection refused")
         await until(two, lambda: state_of(two, three_id) == MemberState.DEAD)
         assert two.alive() == sorted(IDS[:2])
+        assert two.known() == sorted(IDS[:3])
         async with started(board, three_id, generation=2) as again:
             again.restore(roster)
             await until(again, lambda: again.alive() == sorted(IDS[:3]))
