@@ -35,6 +35,8 @@ class SchedulerConfig:
         retry_pause_max_s: The longest such pause.
         backup_after_s: No attempt younger than this gets a backup.
         backup_factor: Nor one younger than so many medians of its stage.
+        backup_blind_s: How old an attempt must be when nobody knows how long its stage takes: none
+            has succeeded, or none since this leader was elected. Its worker may hang for ever.
         scan_max: How many waiting tasks of a stage are looked at for one choice.
     """
 
@@ -44,6 +46,7 @@ class SchedulerConfig:
     retry_pause_max_s: float = 8.0
     backup_after_s: float = 2.0
     backup_factor: float = 2.0
+    backup_blind_s: float = 30.0
     scan_max: int = 128
 
 
@@ -155,14 +158,16 @@ class Scheduler:
             key = (attempt.stage, attempt.task)
             durations = self._durations.get(attempt.stage)
             task = state.task(key)
-            if not durations or attempt.node == node or len(task.running) > 1:
+            if attempt.node == node or len(task.running) > 1:
                 continue
             if node in task.failed_on:
                 continue
             if not state.ready(key):
                 continue  # outputs were lost meanwhile, and a copy would read only the rest
-            median = durations[len(durations) // 2]
-            allowed = max(self._config.backup_after_s, self._config.backup_factor * median)
+            allowed = self._config.backup_blind_s
+            if durations:
+                median = durations[len(durations) // 2]
+                allowed = max(self._config.backup_after_s, self._config.backup_factor * median)
             due = self._started.get(number, now) + allowed
             if due > now:
                 again.append(due)

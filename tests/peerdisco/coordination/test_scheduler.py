@@ -114,6 +114,19 @@ def test_a_straggler_gets_one_backup_on_another_node() -> None:
     assert scheduler.choose(state, "c", alive=ALIVE, now=90.0).task is None
 
 
+def test_an_attempt_of_a_stage_of_unknown_pace_gets_a_backup_when_it_is_very_old() -> None:
+    """A user's job stood still for ever when a worker hung and the leader changed."""
+    state, scheduler = job([["a"], ["a"]])
+    quick = assign(state, scheduler, 0, "a", 0.0)
+    hanging = assign(state, scheduler, 1, "a", 0.0)
+    finish(state, scheduler, quick, 3.0)
+    successor = Scheduler(CONFIG, scheduler._locate)
+    successor.started(hanging, 10.0)
+    due = 10.0 + CONFIG.backup_blind_s
+    assert successor.choose(state, "b", alive=ALIVE, now=10.0) == Choice(again_at=due)
+    assert successor.choose(state, "b", alive=ALIVE, now=due) == Choice((0, 1), backup=True)
+
+
 def test_there_are_no_backups_while_anything_waits() -> None:
     state, scheduler = job([["a"], ["a"], ["b"]])
     quick = assign(state, scheduler, 0, "a", 0.0)
