@@ -3,6 +3,7 @@
 #   make test             all tests          make test-fast    those that end within a minute
 #   make check            format, lint and types
 #   make simulate SEED=17 one seeded cluster make bench NAME=walking
+#   make storms SEEDS=60  so many clusters under seeded disasters, and every schedule ever kept
 # PYTHON=python3.13 chooses the interpreter, WHEELS=DIR installs without a network.
 
 VENV ?= .venv
@@ -11,15 +12,17 @@ BIN = $(VENV)/bin
 STAMP = $(VENV)/.complete
 PACKAGES = peerdisco gossip dht_storage election webui simulations
 SEED ?= 17
+SEEDS ?= 60
 JOBS ?= 2
 
-.PHONY: demo test test-fast check format simulate bench wheel lock clean
+.PHONY: demo test test-fast check format simulate storms bench wheel lock clean
 
 demo: $(STAMP)
 	@$(BIN)/peerdisco demo $(ARGS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(ARGS)
+	@test -n "$(ARGS)" || $(MAKE) --no-print-directory storms
 
 test-fast: $(STAMP)
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
@@ -35,6 +38,10 @@ format: $(STAMP)
 
 simulate: $(STAMP)
 	$(BIN)/peerdisco simulate run --seed $(SEED) $(ARGS)
+
+storms: $(STAMP)
+	$(BIN)/peerdisco simulate corpus --jobs $(JOBS)
+	$(BIN)/peerdisco simulate run --swarm --seeds $(SEEDS) --jobs $(JOBS) --repeat 0.02 --json
 
 bench: $(STAMP)
 	@test -n "$(NAME)" || { echo "make bench NAME=... where NAME is one of:"; \

@@ -16,7 +16,7 @@ from peerdisco_sim.streams import Stream, stream
 
 DURATION_S = 60.0
 FAULTS_PER_S = (0.3, 2.0)
-SIZES = (3, 4, 5, 5, 5, 6, 7)
+SIZES = (3, 3, 4, 5, 5, 5, 7)
 KNOB_SHARES = (0.0, 0.15, 0.4)
 KINDS_SHARE = 0.4
 KINDS_MIN = 3
@@ -154,8 +154,8 @@ def _network(draws: Stream) -> dict[str, float]:
 
 
 def _work(draws: Stream, names: list[str]) -> tuple[WorkloadSpec, ...]:
-    """One to three kinds of work."""
-    number = draws.choice((1, 2, 2, 3))
+    """One or two kinds of work."""
+    number = draws.choice((1, 1, 1, 2))
     chosen = draws.sample(names, min(number, len(names)))
     return tuple(WorkloadSpec(name) for name in names if name in chosen)
 
