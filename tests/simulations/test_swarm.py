@@ -10,6 +10,7 @@ import pytest
 import peerdisco_sim.daemon as daemon_module
 from peerdisco.machine import Knob
 from peerdisco_sim.arena import Arena
+from peerdisco_sim.checkers.marks import MARKS
 from peerdisco_sim.faults import FAULTS
 from peerdisco_sim.knobs import KNOBS, USUAL, knobs_of
 from peerdisco_sim.play import check
@@ -48,9 +49,15 @@ def test_seeds_differ_in_what_they_leave_out() -> None:
 
 
 def test_what_was_never_used_is_named() -> None:
-    result = Result(label="", replay="", faults=dict.fromkeys(FAULTS, 1), knobs=tuple(KNOBS)[1:])
+    result = Result(
+        label="",
+        replay="",
+        faults=dict.fromkeys(FAULTS, 1),
+        knobs=tuple(KNOBS)[1:],
+        marks=dict.fromkeys(MARKS, 1),
+    )
     assert [f"the knob {next(iter(KNOBS))} was never turned"] == missing_coverage([result])
-    assert len(FAULTS) + len(KNOBS) == len(missing_coverage([]))
+    assert len(FAULTS) + len(KNOBS) + len(MARKS) == len(missing_coverage([]))
 
 
 def test_a_node_asks_for_every_knob(monkeypatch: pytest.MonkeyPatch) -> None:
