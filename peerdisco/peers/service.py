@@ -17,7 +17,14 @@ from peerdisco.addresses import Address, format_address
 from peerdisco.machine import TransportSecurity
 from peerdisco.peers.handlers import CallHandler, FetchHandler, Handlers, PushHandler
 from peerdisco.peers.links import CONNECT_TIMEOUT_S, Links
-from peerdisco.peers.server import BODY_BYTES_MAX, LINK_HEARTBEAT_S, PIECE_BYTES, OnFrame, peer_app
+from peerdisco.peers.server import (
+    BODY_BYTES_MAX,
+    LINK_HEARTBEAT_S,
+    PIECE_BYTES,
+    OnFrame,
+    peer_app,
+    slices,
+)
 from peerdisco.security.certificates import ANY_NODE, host_name
 
 logger = logging.getLogger(__name__)
@@ -147,11 +154,12 @@ class Peers:
         with _as_os_errors():
             async with asyncio.timeout(timeout) as limit:
 
-                async def content() -> AsyncIterator[bytes]:
+                async def content() -> AsyncIterator[bytes | memoryview]:
                     yield len(body).to_bytes(4, "big") + body
                     async for piece in source:
-                        limit.reschedule(loop.time() + timeout)
-                        yield piece
+                        for part in slices(piece):
+                            limit.reschedule(loop.time() + timeout)
+                            yield part
 
                 length = {} if size is None else {"Content-Length": str(4 + len(body) + size)}
                 async with self._post(
@@ -184,7 +192,7 @@ class Peers:
         self,
         url: str,
         name: str,
-        data: bytes | AsyncIterator[bytes],
+        data: bytes | AsyncIterator[bytes | memoryview],
         limits: aiohttp.ClientTimeout,
         headers: Mapping[str, str] = MappingProxyType({}),
     ) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:

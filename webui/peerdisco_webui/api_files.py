@@ -14,7 +14,7 @@ from aiohttp import hdrs, web
 from peerdisco_webui.errors import ApiError, BadRequest, RangeNotSatisfiable
 from peerdisco_webui.messages import BlobView
 from peerdisco_webui.ports import Files
-from peerdisco_webui.wire import json_response, query_int, stream_body
+from peerdisco_webui.wire import json_response, query_int, slices, stream_body
 
 REPLICAS_MAX = 16
 OWNER_MAX = 255
@@ -57,7 +57,8 @@ class BlobsApi:
             await response.prepare(request)
             try:
                 async for piece in pieces:
-                    await response.write(piece)
+                    for part in slices(piece):
+                        await response.write(part)
             except (OSError, ApiError) as error:
                 log.warning(f"blob_stream_broken id={blob.id} error={error}")
                 if request.transport is not None:
