@@ -22,7 +22,6 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(ARGS)
-	@test -n "$(ARGS)" || $(MAKE) --no-print-directory storms
 
 test-fast: $(STAMP)
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
