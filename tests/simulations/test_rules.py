@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from peerdisco_gossip import MemberState
 from peerdisco_sim.checkers.blob_rules import BlobRules
 from peerdisco_sim.checkers.job_rules import AFTERLIFE_S, ATTEMPTS_MAX, JobRules
 from peerdisco_sim.checkers.membership_rules import Belief, MembershipRules, TellingRules
@@ -153,6 +154,12 @@ def test_raft_an_election_that_another_quorum_could_ignore_is_noticed() -> None:
 # -- membership -------------------------------------------------------------------------------
 
 ALIVE, SUSPECT, DEAD, LEFT = Belief
+
+
+def test_membership_the_rules_speak_of_the_products_states() -> None:
+    assert {each.name: each.value for each in Belief} == {
+        each.name: each.value for each in MemberState
+    }
 
 
 def test_membership_a_crash_and_a_return_are_fine() -> None:

@@ -18,6 +18,7 @@ from peerdisco_dht.blobs.pins import Pins, owner_of
 from peerdisco_sim.arena import Arena
 from peerdisco_sim.checkers import taps
 from peerdisco_sim.checkers.blob_rules import BlobRules
+from peerdisco_sim.checkers.losses import Losses
 from peerdisco_sim.checkers.stored import blob_rows, has_intact
 from peerdisco_sim.disk import SimDisk
 from peerdisco_sim.recorder import TimedEvent
@@ -37,6 +38,7 @@ class BlobChecker:
         self.rules = BlobRules(arena.fail)
         self.marks: Counter[str] = Counter()
         self._rotten: dict[tuple[str, str], None] = {}
+        self._losses = Losses(arena)
         self._seen: dict[tuple[str, str], None] = {}
         self._due = False
         arena.observe(self._observe)
@@ -93,7 +95,10 @@ class BlobChecker:
 
             def acked(_: object) -> None:
                 holders = self._holders(blob)
-                ids = [i for i, m in self._arena.ready.names.items() if m in holders]
+                # Who has lost a disk, or a bit of it, may have had the copy when it said so.
+                there = [*holders, *(name for name, rotten in self._rotten if rotten == blob)]
+                ids = [i for i, m in self._arena.ready.names.items() if m in there]
+                ids += self._losses.ids
                 enough = targets.satisfied(ids, zone)
                 self.rules.acked(name, blob, owner, holders, enough=enough)
 

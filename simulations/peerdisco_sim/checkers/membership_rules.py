@@ -19,12 +19,12 @@ Life = tuple[int, int]
 
 
 class Belief(enum.IntEnum):
-    """What a member is believed to be; as in the product."""
+    """What a member is believed to be; as in the product, which a test compares."""
 
-    ALIVE = 0
-    SUSPECT = 1
-    DEAD = 2
-    LEFT = 3
+    ALIVE = 1
+    SUSPECT = 2
+    DEAD = 3
+    LEFT = 4
 
 
 class MembershipRules:

@@ -25,6 +25,7 @@ from peerdisco_election.messages import (
 from peerdisco_election.status import Role
 from peerdisco_sim.arena import Arena
 from peerdisco_sim.checkers import taps
+from peerdisco_sim.checkers.losses import Losses
 from peerdisco_sim.checkers.raft_rules import Item, Members, RaftRules
 from peerdisco_sim.store import StoreFile
 
@@ -63,6 +64,7 @@ class RaftChecker:
         self._arena = arena
         self.rules = RaftRules(arena.fail)
         self.marks: Counter[str] = Counter()
+        self._losses = Losses(arena)
         arena.observe(self._observe)
 
     def waiting_for(self) -> str:
@@ -192,13 +194,20 @@ class RaftChecker:
                     self.rules.reconfigured(name, counted[-1])
 
     def _holders(self, group: str, entry: Entry, counted: list[Members]) -> list[str]:
-        """Which voters have the entry on disk, as they would find it after a power cut."""
+        """Which voters have the entry on disk, as they would find it after a power cut.
+
+        A disk that was lost may have had it when that was promised.
+        """
         key = storage._log_key(storage.prefix(group), entry.index)
         row = storage._seal(key, entry)
         voters = dict.fromkeys(
             node for members in counted for node in (*members.voters, *members.outgoing)
         )
-        return [node for node in voters if _holds(self._stored(node, key), row, key, entry)]
+        return [
+            node
+            for node in voters
+            if node in self._losses.ids or _holds(self._stored(node, key), row, key, entry)
+        ]
 
     def _stored(self, node_id: str, key: bytes) -> bytes | None:
         machine = self._arena.world.nodes.get(self._arena.name_of(node_id))

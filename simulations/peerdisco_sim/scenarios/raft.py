@@ -26,6 +26,7 @@ from peerdisco_sim.cluster import Cluster
 from peerdisco_sim.machine import disk_of
 from peerdisco_sim.network import Conditions
 from peerdisco_sim.node import SimNode
+from peerdisco_sim.recorder import Recorder
 from peerdisco_sim.scenario import Scenario, Tally
 from peerdisco_sim.scenarios.raft_node import Code, RaftNode, Request, ask
 from peerdisco_sim.world import World
@@ -114,6 +115,7 @@ class _Stage:
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self.recorder = Recorder(lambda: world.now)
         self.fail = world.fail
         self.watch: Callable[[str, Node], None] = lambda _name, _node: None
 

@@ -28,6 +28,9 @@ WAIT_S = 5.0
 RUN_S_MAX = 400.0
 RESULT_PATIENCE_S = 120.0
 
+ABANDONED = "went away before it was stored"
+"""A submission that took longer than a minute of tries is given up by whoever has half of it."""
+
 MACHINE_FAULTS = {
     "worker_lost": ("worker_crash", "worker_kill", "worker_hang"),
     "node": ("disk_error", "disk_full", "worker_crash", "worker_hang", "worker_kill"),
@@ -188,6 +191,8 @@ class JobRunner:
             if program.fails.strip() not in f"{error.message} {error.traceback}":
                 detail = f"{view.name} says {error.message!r}, not {program.fails!r}"
                 self._work.wrong("J3 wrong cause", detail)
+        elif ABANDONED in error.message:
+            pass  # nobody had been told that the job was accepted when it was given up
         elif not self._is_excused(error.kind):
             detail = f"{view.name}: {error.kind}: {error.message}"
             self._work.wrong("J3 died innocently", detail)
