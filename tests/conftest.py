@@ -11,7 +11,12 @@ from __future__ import annotations
 import os
 import shutil
 
+import hypothesis
 import pytest
+
+# A noisy machine must not fail a property: how long an example takes is nobody's promise.
+hypothesis.settings.register_profile("peerdisco", deadline=None)
+hypothesis.settings.load_profile("peerdisco")
 
 REQUIRED = os.environ.get("PEERDISCO_EXTRAS") == "required"
 
