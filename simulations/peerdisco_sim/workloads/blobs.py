@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Mapping
 
 from peerdisco_dht.blobs.identity import chunk_list_of
+from peerdisco_sim.checkers.stored import has_intact
 from peerdisco_sim.client import Client, ClientError, Refused
 from peerdisco_sim.schedule import Value
 from peerdisco_sim.streams import Stream
@@ -125,7 +126,7 @@ class BlobsWork(Work):
 
     async def _read_all(self) -> None:
         client, draws = self.client(), self.draws("rest")
-        blobs = list(self.contents)
+        blobs = [blob for blob in self.contents if self._is_in_core(blob)]
         for blob in draws.sample(blobs, min(len(blobs), READ_AT_REST_MAX)):
             # A node may say 404 while the holders are not back: ask until patience is over.
             trouble: ClientError | None = None
@@ -138,6 +139,11 @@ class BlobsWork(Work):
             if trouble is not None:
                 self.wrong("B1 blob unreadable", f"{blob[:15]}: {trouble}")
         await self._read_tag(client)
+
+    def _is_in_core(self, blob: str) -> bool:
+        """Whether the core can have it: rot and a node lost for good may have taken both copies."""
+        machines = (self.arena.cluster.node(name) for name in self.arena.core)
+        return any(has_intact(machine, blob) for machine in machines)
 
     async def _read_tag(self, client: Client) -> None:
         try:

@@ -16,6 +16,7 @@ from typing import Any
 from peerdisco.dataflow import read_records
 from peerdisco.jobpack import PYTHON, build
 from peerdisco.messages import Grouping, JobSpec, Stage
+from peerdisco_sim.checkers.stored import has_intact
 from peerdisco_sim.client import Client, ClientError, Refused
 from peerdisco_sim.workloads.programs import Program, raw
 from peerdisco_sim.workloads.work import API, Work
@@ -161,6 +162,10 @@ class JobRunner:
             except ClientError as error:
                 # 404 too: the holders may be down together for a while.
                 if self._work.now > end:
+                    arena = self._work.arena
+                    machines = [arena.cluster.node(name) for name in arena.core]
+                    if not any(has_intact(each, url.removeprefix("blob:")) for each in machines):
+                        return None  # rot and a node lost for good have taken both copies
                     self._work.wrong("J1 result unreadable", f"{job}: {url[:20]}: {error}")
                     return None
             await asyncio.sleep(0.5)
