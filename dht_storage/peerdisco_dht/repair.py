@@ -7,8 +7,9 @@ Of several holders only the first home that has it sends, so a new home gets one
 A node that is no home turns its copy into a cache once all homes have theirs; a copy whose pins
 were all released elsewhere is dropped.
 
-What this leaves out: garbage collection, pacing against foreground load, progress reports, and
-scrubbing.
+A node that leaves drops its copies instead. What a garbage collection condemned is not repaired.
+
+What this leaves out: pacing against foreground load, progress reports, and scrubbing.
 """
 
 from __future__ import annotations

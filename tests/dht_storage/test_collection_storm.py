@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
@@ -35,11 +36,11 @@ STORMY = replace(
     CONFIG,
     repair_interval_s=15.0,
     lease_s=12.0,
-    trash_s=4.0,
+    trash_s=2.0,
     collection_interval_s=1e9,
     mark_timeout_s=2.0,
 )
-STORM_S = 60.0
+STORM_S = 70.0
 WRITERS = 4
 SEEDS = 8
 
@@ -67,7 +68,7 @@ async def write(cluster: Cluster, story: Story, number: int, until: float) -> No
         blob = ""
         try:
             blob = (await node(cluster, rng).storage.blobs.put_bytes(data, owner=TAG_OWNER)).id
-            await asyncio.sleep(rng.uniform(0, 4))
+            await asyncio.sleep(rng.uniform(0, 8))
             known = story.named.pop(tag, {})
             await node(cluster, rng).storage.tags.replace(tag, [[f"blob:{blob}"]])
             story.named[tag] = {blob: data}
@@ -93,11 +94,42 @@ async def collect(cluster: Cluster, story: Story, until: float) -> None:
         if progress is not None:
             story.collections += not progress.failed
             story.removed += progress.counts.get(Verdict.REMOVE, (0, 0))[0]
-        await asyncio.sleep(rng.uniform(1, 5))
+        await asyncio.sleep(rng.uniform(0.5, 3))
+
+
+async def name_late(cluster: Cluster, story: Story, until: float) -> None:
+    """Name blobs that nothing has named for long, just while a collection decides about them."""
+    loop = asyncio.get_running_loop()
+    rng = random.Random(f"{cluster.seed}/late")
+    old: deque[tuple[float, str, bytes]] = deque()
+    count = 0
+    while loop.time() < until:
+        count += 1
+        data = rng.randbytes(60)
+        try:
+            blob = (await node(cluster, rng).storage.blobs.put_bytes(data, owner="late")).id
+        except (StorageError, OSError, asyncio.CancelledError):
+            await asyncio.sleep(0.2)
+            continue
+        old.append((loop.time() + STORMY.lease_s + rng.uniform(0, 10), blob, data))
+        while not any(n.storage.collector._running for n in cluster.network.up.values()):
+            if loop.time() >= until:
+                return
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(rng.uniform(0, 0.1))
+        if old[0][0] > loop.time():
+            continue
+        _, blob, data = old.popleft()
+        try:
+            await node(cluster, rng).storage.tags.append(f"needle-{count}", [[f"blob:{blob}"]])
+            story.named[f"needle-{count}"] = {blob: data}
+            story.renamed += 1
+        except (StorageError, OSError, asyncio.CancelledError):
+            continue
 
 
 async def disturb(cluster: Cluster, until: float) -> None:
-    """Crash a node, cut one off, or change the layout, one at a time."""
+    """Crash a node, cut one or two off, or change the layout, one after the other."""
     rng = random.Random(f"{cluster.seed}/chaos")
     loop = asyncio.get_running_loop()
     outside = 4
@@ -113,9 +145,10 @@ async def disturb(cluster: Cluster, until: float) -> None:
                 await asyncio.sleep(rng.uniform(0.5, 4))
                 cluster.start(name).storage.adopt(cluster.layout)
             case 1:
-                cluster.network.island[victim.id] = 1
-                await asyncio.sleep(rng.uniform(0.5, 4))
-                cluster.network.island.pop(victim.id)
+                other = cluster[rng.randrange(5)]
+                cluster.network.island.update({victim.id: 1, other.id: 1})
+                await asyncio.sleep(rng.choice([0.5, 3.0, 9.0]))
+                cluster.network.island.clear()
             case 2 if not cluster.layout.previous:
                 inside = [n for n in range(5) if n != outside]
                 leaving = inside[rng.randrange(4)]
@@ -131,27 +164,25 @@ def node(cluster: Cluster, rng: random.Random) -> Any:
     return up[rng.randrange(len(up))]
 
 
-def storm(world: World, seed: int) -> list[str]:
+def storm(world: World, seed: int, known: Story | None = None) -> list[str]:
     """Play a storm; the ids of named blobs that were lost."""
     lost: list[str] = []
+    known = known or Story()
 
     async def story(cluster: Cluster) -> None:
         loop = asyncio.get_running_loop()
         cluster.wall_time = lambda: 1.5e9 + loop.time()
         cluster.network.loss = 0.002
-        known = Story()
         until = loop.time() + STORM_S
         async with asyncio.TaskGroup() as group:
             for number in range(WRITERS):
                 group.create_task(write(cluster, known, number, until))
             group.create_task(collect(cluster, known, until))
+            group.create_task(name_late(cluster, known, until))
             group.create_task(disturb(cluster, until))
         cluster.network.loss = 0.0
         await cluster.hand_over()
         await asyncio.sleep(5)
-        assert known.collections >= 3
-        assert known.renamed >= 5
-        assert known.removed >= 3
         for blobs in known.named.values():
             for blob, data in blobs.items():
                 try:
@@ -167,7 +198,11 @@ def storm(world: World, seed: int) -> list[str]:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_no_storm_loses_a_named_blob(world: World, seed: int) -> None:
-    assert storm(world, seed) == []
+    known = Story()
+    assert storm(world, seed, known) == []
+    assert known.collections >= 3
+    assert known.renamed >= 3
+    assert known.removed >= 3
 
 
 def names_without_pinning(patch: pytest.MonkeyPatch) -> None:
@@ -184,7 +219,16 @@ def says_yes_without_renewing_the_lease(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Shelf, "pin", held)
 
 
-def condemns_although_a_partition_is_missing(patch: pytest.MonkeyPatch) -> None:
+def removes_at_once_although_a_partition_is_missing(patch: pytest.MonkeyPatch) -> None:
+    """Either alone is harmless: a later generation must miss the same partition to do harm."""
+    real = rules.judge
+
+    def judge(row: Any, terms: Any, **seen: bool) -> Finding:
+        finding = real(row, terms, **seen)
+        at_once = finding.verdict is Verdict.CONDEMN
+        return Finding(Verdict.REMOVE, "") if at_once else finding
+
+    patch.setattr(rules, "judge", judge)
     patch.setattr(participant._Open, "complete", True)
     patch.setattr(collector, "_stop_on_failure", lambda outcomes: None)
 
@@ -238,21 +282,14 @@ def forgets_what_appends_named(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Tags, "references", references)
 
 
-TOO_TAME = pytest.mark.xfail(
-    reason="eight storms do not notice it any more since rounds without a quorum pause longer",
-    strict=False,
-)
-"""What these plants break is rare in the storms as they are: the storms need to become wilder."""
-
-
 @pytest.mark.parametrize(
     "plant",
     [
         names_without_pinning,
-        pytest.param(says_yes_without_renewing_the_lease, marks=TOO_TAME),
-        pytest.param(condemns_although_a_partition_is_missing, marks=TOO_TAME),
+        says_yes_without_renewing_the_lease,
+        removes_at_once_although_a_partition_is_missing,
         takes_the_word_of_one_home,
-        pytest.param(ignores_leases_and_touches, marks=TOO_TAME),
+        ignores_leases_and_touches,
         leaves_the_named_in_the_trash,
         forgets_what_appends_named,
     ],
@@ -264,9 +301,6 @@ def test_a_planted_bug_is_found(
 ) -> None:
     plant(monkeypatch)
     for seed in range(SEEDS):
-        try:
-            if storm(world, seed):
-                return
-        except AssertionError:
-            continue
+        if storm(world, seed):
+            return
     pytest.fail(f"{plant.__name__} was not noticed in {SEEDS} storms")
