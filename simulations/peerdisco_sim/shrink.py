@@ -77,6 +77,7 @@ class Shrinker:
             raise NotFailing(f"{schedule.nodes} nodes, {len(schedule.faults)} faults: no violation")
         self._rule, self._last = result.violations[0].name, result
         self._say(f"rule: {self._rule}")
+        schedule = self._until(schedule, result.violations[0].at)
         before = None
         while schedule != before and self._runs < self._runs_max:
             before = schedule
@@ -84,6 +85,15 @@ class Shrinker:
                 schedule = step(schedule, self._first_failing)
                 self._say(_size(schedule, self._runs))
         return Shrunk(schedule, self._last, self._runs)
+
+    def _until(self, schedule: Schedule, at: float) -> Schedule:
+        """Without what came after the violation: the storm begins a little after time 0."""
+        faults = tuple(fault for fault in schedule.faults if fault.at <= at)
+        shorter = msgspec.structs.replace(schedule, faults=faults)
+        if len(faults) == len(schedule.faults) or self._first_failing([shorter]) is None:
+            return schedule
+        self._say(_size(shorter, self._runs))
+        return shorter
 
     def _first_failing(self, candidates: Sequence[Schedule]) -> int | None:
         """The judge. Looks at no more than the runs that are left."""
