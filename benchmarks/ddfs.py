@@ -64,7 +64,7 @@ MIB, GIB = 1 << 20, 1 << 30
 REPLICAS = 3
 READ_BYTES = 1 << 20
 GETS = 3
-HOT_THREADS, MANY_THREADS = 32, 32
+HOT_THREADS, MANY_THREADS = 32, 128
 LOOKUP_NODES, LOOKUPS = 1000, 150
 SETTLE_S = 120.0
 CLIENT_MARK = "PEERDISCO="
@@ -322,7 +322,8 @@ def merge(into: Figures, found: Figures) -> None:
     """Add figures; of the growth of memory the largest counts."""
     for key, value in found.items():
         known = into.get(key)
-        into[key] = max(known, value) if key == "rss_growth_mb" and known and value else value
+        largest = key == "rss_growth_mb" and known is not None and value is not None
+        into[key] = max(known or 0.0, value or 0.0) if largest else value
 
 
 def on_daemons(root: Path, parts: list[str], options: argparse.Namespace) -> Figures:
