@@ -76,8 +76,8 @@ def run_all(
     """
     waiting = iter(jobs)
     running: dict[int, _Child] = {}
+    # Nothing is frozen here: a world looks through all objects for generators to reseed.
     gc.collect()
-    gc.freeze()  # children do not copy pages only because the collector looked at them
     with selectors.DefaultSelector() as selector:
         try:
             _fill(waiting, running, selector, processes, memory_bytes_max)
@@ -97,7 +97,6 @@ def run_all(
                 os.kill(child.pid, signal.SIGKILL)
                 os.waitpid(child.pid, 0)
                 os.close(fd)
-            gc.unfreeze()
 
 
 def _fill(
