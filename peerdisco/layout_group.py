@@ -248,7 +248,7 @@ class LayoutGroup:
             logger.info("layout_changed epoch=%d by=%s nodes=%d", change.layout.epoch, kind, nodes)
 
     def _views(self, now: float) -> list[MemberView]:
-        """The members, with how long each has been alive or dead in this node's eyes."""
+        """The members and the layout's nodes, and how long each was alive or dead in our eyes."""
         views = []
         before, self._since = self._since, {}
         for member in self._membership.members():
@@ -260,4 +260,12 @@ class LayoutGroup:
             facts = facts_of(member.metadata.get(FACTS_KEY))
             node = StorageNode(member.id, facts.zone, facts.capacity)
             views.append(MemberView(node, alive, known[1], stores=facts.stores))
+        for node in self._storage.layout.nodes:
+            if node.id not in self._since:
+                # Not met since this node's own start, or forgotten: silent for as long as we know.
+                known = before.get(node.id)
+                if known is None or known[0]:
+                    known = (False, now)
+                self._since[node.id] = known
+                views.append(MemberView(node, False, known[1], stores=True))
         return views
