@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import msgspec
 
 from peerdisco_sim.arena import Arena
+from peerdisco_sim.atlas import blob_files, is_last_copy
 from peerdisco_sim.disk import DiskFaults
 from peerdisco_sim.faults import FAULTS, Moot, Undo
 from peerdisco_sim.machine import disk_of
@@ -194,7 +195,8 @@ class Storm:
     def choose_core(self) -> tuple[str, ...]:
         """Who is to be healed: all but one, preferably one that is broken already.
 
-        A lost disk has used up what three copies can stand, and so has a small cluster.
+        A lost disk has used up what three copies can stand, and so has a small cluster. Nobody
+        is left out who has the only good copy of something that has rotted elsewhere.
         """
         names = self.cluster.names
         draws = self.world.stream("core")
@@ -202,8 +204,19 @@ class Storm:
             return tuple(names)
         broken = [name for name in names if not self.cluster.node(name).is_running]
         broken += [active.names[0] for active in self._active if len(active.names) == 1]
+        if self.fired["bit_rot"]:
+            spared = [name for name in names if self._has_a_last_copy(name)]
+            broken = [name for name in broken if name not in spared]
+            names = [name for name in names if name not in spared]
+        if not names:
+            return tuple(self.cluster.names)
         victim = draws.choice(broken or names)
+        names = self.cluster.names
         return tuple(name for name in names if name != victim)
+
+    def _has_a_last_copy(self, name: str) -> bool:
+        paths = blob_files(self.cluster, name)
+        return any(is_last_copy(self.cluster, name, path) for path in paths)
 
     def calm(self, core: Sequence[str]) -> None:
         """Heal the core; what is wrong with all others stays, and nobody else recovers."""
