@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from peerdisco.coordination.inputs import BLOB
 from peerdisco.coordination.messages import JobRecord
@@ -79,25 +80,31 @@ class Archive:
         try:
             record = await self.read(name)
         except LookupError:
-            await self._forget_tag(JOB_TAG + name, name)
+            await self._forget_tag(JOB_TAG + name, name, last=1)
             return
         if record.spec is not None and record.spec.temporary_tag:
             await self._forget_tag(record.spec.temporary_tag, name)
-        await self._forget_tag(JOB_TAG + name, name)
+        await self._forget_tag(JOB_TAG + name, name, last=1)
         self._cache.pop(name, None)
 
-    async def _forget_tag(self, name: str, owner: str) -> None:
-        """Delete a tag, and before it the owner's claims to the blobs that it names."""
+    async def _forget_tag(self, name: str, owner: str, *, last: int = 0) -> None:
+        """Delete a tag with the owner's claims to what it names.
+
+        The first `last` entries go after the tag: a repetition needs them for as long as the tag
+        is there. If it comes to no end then, garbage collection takes what a purged job claims.
+        """
         try:
             urls = (await self._tags.get(name)).urls
-            # The record comes first in its tag and is needed to repeat this, so it goes last.
-            for replicas in reversed(urls):
-                for url in replicas:
-                    if url.startswith(BLOB):
-                        await self._blobs.delete(url.removeprefix(BLOB), owner=owner)
+            await self._release(urls[last:], owner)
             await self._tags.delete(name)
+            await self._release(urls[:last], owner)
         except LookupError:
             pass
+
+    async def _release(self, entries: Sequence[Sequence[str]], owner: str) -> None:
+        for url in (url for replicas in entries for url in replicas):
+            if url.startswith(BLOB):
+                await self._blobs.delete(url.removeprefix(BLOB), owner=owner)
 
 
 def _saves_results(record: JobRecord) -> bool:
