@@ -317,15 +317,16 @@ class World:
             return
         self._final_digest = self.digest
         self.closing = True
-        tear_down(self, self._run)
-        self.ready.clear()
-        self._heap.clear()
-        self.graveyard.clear()
-        if self._collector_was_on is not None:
-            with warnings.catch_warnings():
-                # A process that was killed between making a coroutine and starting it is no bug.
-                warnings.filterwarnings("ignore", "coroutine .* was never awaited")
+        with warnings.catch_warnings():
+            # A process that was killed between making a coroutine and starting it is no bug.
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited")
+            tear_down(self, self._run)
+            self.ready.clear()
+            self._heap.clear()
+            self.graveyard.clear()
+            if self._collector_was_on is not None:
                 gc.collect()  # while everything else is still frozen: only what the world left
+        if self._collector_was_on is not None:
             gc.unfreeze()
             if self._collector_was_on:
                 gc.enable()

@@ -66,6 +66,8 @@ class IntruderWork(Work):
 
     def _record(self, source: Address, target: Address, data: bytes) -> bytes:
         del source, target
+        if not data:  # an empty one has nothing to cut or to flip
+            return data
         if len(self._recorded) < RECORDED_MAX:
             self._recorded.append(data)
         else:
