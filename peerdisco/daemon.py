@@ -26,6 +26,7 @@ from peerdisco.adoption import adopt, finish_adoption
 from peerdisco.config import LOOPBACK, NodeConfig, UdpLibrary
 from peerdisco.errors import ConfigurationError, PeerdiscoError
 from peerdisco.host.machine import host_machine
+from peerdisco.host.ports import free_ports
 from peerdisco.identity import KEY_BYTES, load_secret
 from peerdisco.joining import is_for, redeem_token
 from peerdisco.machine import Machine
@@ -271,9 +272,7 @@ class Embedded:
             self._ready.set()
 
     async def _main(self, machine: Machine) -> None:
-        peer_port, http_port = choose_ports(
-            self._directory, (LOOPBACK, _free_port()), (LOOPBACK, _free_port())
-        )
+        peer_port, http_port = free_ports(LOOPBACK, 2)
         self.http_address = (LOOPBACK, http_port)
         config = NodeConfig(
             name="embedded",
@@ -292,9 +291,3 @@ class Embedded:
 def start_embedded() -> Embedded:
     """Start a one-node cluster in this process. Raises PeerdiscoError when it cannot start."""
     return Embedded()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])

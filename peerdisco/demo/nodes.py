@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from peerdisco.errors import PeerdiscoError, TimedOut
+from peerdisco.host.ports import free_ports
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 30.0
@@ -30,7 +30,7 @@ class DaemonProcess:
         self.root = root / name
         self.name = name
         self._options = tuple(options)
-        self.peer_port, self.http_port = free_ports(2)
+        self.peer_port, self.http_port = free_ports(HOST, 2)
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -67,18 +67,18 @@ class DaemonProcess:
         with contextlib.suppress(BrokenPipeError), self.process.stdin as stdin:
             stdin.write(((join or "") + "\n").encode())
 
+    def is_ready(self, members: int = 1) -> bool:
+        """Whether it sees that many living members that hold data. PeerdiscoError when it ended."""
+        if self.process is not None and self.process.poll() is not None:
+            raise PeerdiscoError(f"{self.name} ended at its start:\n{self.tail()}")
+        with contextlib.suppress(OSError, ValueError):
+            seen = [m for m in self._members() if m["state"] == "alive" and m["storage"]]
+            return len(seen) >= members
+        return False
+
     def wait_ready(self, members: int = 1, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Wait until the node is ready and sees that many living members that hold data."""
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            if self.process is not None and self.process.poll() is not None:
-                raise PeerdiscoError(f"{self.name} ended at its start:\n{self.tail()}")
-            with contextlib.suppress(OSError, ValueError):
-                seen = [m for m in self._members() if m["state"] == "alive" and m["storage"]]
-                if len(seen) >= members:
-                    return
-            time.sleep(POLL_S)  # noqa: TID251 - a client's thread
-        raise TimedOut(f"{self.name} did not become ready in {timeout_s:.0f} s:\n{self.tail()}")
+        """Wait until it is ready: PeerdiscoError when it ended, TimedOut with its last lines."""
+        _wait_all_ready([self], members, timeout_s)
 
     def kill(self) -> None:
         """End the process as a power cut would: SIGKILL."""
@@ -118,12 +118,21 @@ def daemons(root: Path, count: int, options: Sequence[str] = ()) -> Iterator[lis
         nodes[0].wait_ready()
         for node in nodes[1:]:
             node.start(join_token_of(nodes[0]))
-        for node in nodes:
-            node.wait_ready(members=count)
+        _wait_all_ready(nodes, count, START_TIMEOUT_S)
         yield nodes
     finally:
         for node in nodes:
             node.stop()
+
+
+def _wait_all_ready(nodes: Sequence[DaemonProcess], members: int, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    waiting = list(nodes)
+    while waiting := [node for node in waiting if not node.is_ready(members)]:
+        if time.monotonic() > deadline:
+            tails = "\n".join(f"{node.name}:\n{node.tail()}" for node in nodes)
+            raise TimedOut(f"not ready in {timeout_s:.0f} s: {waiting[0].name}\n{tails}")
+        time.sleep(POLL_S)  # noqa: TID251 - a client's thread
 
 
 def join_token_of(node: DaemonProcess) -> str:
@@ -133,21 +142,6 @@ def join_token_of(node: DaemonProcess) -> str:
     )
     with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310 - loopback
         return str(json.load(answer)["command"]).rsplit(" ", 1)[-1]
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that are free for TCP and UDP now."""
-    with contextlib.ExitStack() as stack:
-        ports: list[int] = []
-        while len(ports) < count:
-            tcp = stack.enter_context(socket.socket())
-            tcp.bind((HOST, 0))
-            port = int(tcp.getsockname()[1])
-            udp = stack.enter_context(socket.socket(type=socket.SOCK_DGRAM))
-            with contextlib.suppress(OSError):
-                udp.bind((HOST, port))
-                ports.append(port)
-        return ports
 
 
 def _environment() -> dict[str, str]:

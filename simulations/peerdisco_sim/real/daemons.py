@@ -24,8 +24,8 @@ import msgspec
 
 from peerdisco.addresses import Address, format_address
 from peerdisco.client.connection import NETWORK_ERRORS, Connection
-from peerdisco.demo.nodes import free_ports
 from peerdisco.host.machine import host_machine
+from peerdisco.host.ports import free_ports
 from peerdisco.identity import save_secret
 from peerdisco.security.secrets import ClusterSecret
 from peerdisco.security.tokens import DEFAULT_HTTP_PORT, DEFAULT_PEER_PORT
@@ -62,7 +62,9 @@ class Daemon:
         self.is_paused = False
         self.is_powered = True
         self.born = time.monotonic()
-        peer, http = (DEFAULT_PEER_PORT, DEFAULT_HTTP_PORT) if wire is not None else free_ports(2)
+        peer, http = (
+            (DEFAULT_PEER_PORT, DEFAULT_HTTP_PORT) if wire is not None else free_ports(LOOPBACK, 2)
+        )
         host = wire.address if wire is not None else LOOPBACK
         self.peer_address: Address = (host, peer)
         self.http_address: Address = (host, http)

@@ -16,7 +16,8 @@ from peerdisco.client import Cluster
 from peerdisco.client.errors import WrongCluster
 from peerdisco.client.session import Session
 from peerdisco.client.target import parse_target
-from peerdisco.demo.nodes import DaemonProcess, free_ports
+from peerdisco.demo.nodes import DaemonProcess
+from peerdisco.host.ports import free_ports
 
 if TYPE_CHECKING:
     from tests.peerdisco.end_to_end.conftest import CommandLine, Nodes
@@ -115,7 +116,7 @@ def test_off_loopback_only_a_token_over_pinned_tls_opens_the_api(
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 loopback")
 def test_two_nodes_meet_over_ipv6(nodes: Nodes, peerdisco: CommandLine, until: Until) -> None:
-    peer_ports, http_ports = free_ports(2), free_ports(2)
+    peer_ports, http_ports = free_ports(HOST, 2), free_ports(HOST, 2)
 
     def start(number: int, *more: str) -> DaemonProcess:
         return nodes(

@@ -15,7 +15,8 @@ import pytest
 
 from peerdisco import DDFS
 from peerdisco.client import Cluster
-from peerdisco.demo.nodes import DaemonProcess, free_ports, join_token_of
+from peerdisco.demo.nodes import HOST, DaemonProcess, join_token_of
+from peerdisco.host.ports import free_ports
 from peerdisco.membership import Seeds
 from peerdisco.messages import encode
 from peerdisco.security.secrets import ClusterSecret
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 Connect = Callable[[DaemonProcess], Cluster]
-HOST = "127.0.0.1"
 USAGE, UNREACHABLE, CONFIGURATION = 2, 4, 78
 JOIN_S = 15.0
 
@@ -37,7 +37,7 @@ class NewNode:
 
     def __init__(self, root: Path) -> None:
         self.root = root / "refused"
-        self.peer_port, self.http_port = free_ports(2)
+        self.peer_port, self.http_port = free_ports(HOST, 2)
 
     def options(self, *more: str, listen: str = "", http: str = "") -> list[str]:
         return [
@@ -188,7 +188,7 @@ def test_a_token_of_another_cluster_is_told_apart_before_anything_is_sent(
 def test_an_address_where_nothing_listens_is_named(
     three: list[DaemonProcess], new: NewNode, peerdisco: CommandLine
 ) -> None:
-    nobody = free_ports(1)[0]
+    nobody = free_ports(HOST, 1)[0]
     token = join_token_of(three[0]).partition("@")[0] + f"@{HOST}:{nobody}"
     done = peerdisco(*new.options("--join", token), code=UNREACHABLE)
     assert f"{HOST}:{nobody}: no answer by TCP (Connection refused)" in done.stderr
