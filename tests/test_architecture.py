@@ -56,6 +56,7 @@ PURE = (
     "gossip/peerdisco_gossip/ledger.py",
     "gossip/peerdisco_gossip/members.py",
     "gossip/peerdisco_gossip/probe.py",
+    "gossip/peerdisco_gossip/rosters.py",
     "gossip/peerdisco_gossip/suspicion.py",
     "dht_storage/peerdisco_dht/keys.py",
     "dht_storage/peerdisco_dht/layout.py",

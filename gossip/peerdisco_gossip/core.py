@@ -32,6 +32,7 @@ from peerdisco_gossip.messages import (
     Update,
 )
 from peerdisco_gossip.outbox import Effect, Outbox
+from peerdisco_gossip.rosters import differing
 
 DEPART_FANOUT = 32
 """So many members hear of a departure at once, directly."""
@@ -107,16 +108,20 @@ class Core:
     @property
     def deadline(self) -> float:
         """When `tick` is to be called at the latest."""
-        suspicions = min(
-            (r.suspicion.deadline for r in self.members.suspects() if r.suspicion), default=math.inf
-        )
-        return min(
-            self.detector.deadline,
-            suspicions,
-            self._next_gossip if len(self._queue) else math.inf,
-            self._next_push_pull,
-            self._next_reconnect,
-        )
+        due = self._due
+        return min(due, self._next_gossip) if len(self._queue) else due
+
+    @property
+    def _due(self) -> float:
+        """When something is due that was planned: lateness is measured by that.
+
+        News are told when they come, which may be long after a moment for them has passed.
+        """
+        due = min(self.detector.deadline, self._next_push_pull, self._next_reconnect)
+        for record in self.members.suspects():
+            assert record.suspicion is not None
+            due = min(due, record.suspicion.deadline)
+        return due
 
     def tick(self, now: float) -> list[Effect]:
         """Do what is due."""
@@ -141,7 +146,7 @@ class Core:
         The lateness is only the part of the stall after the deadline, and answers that arrived
         meanwhile are still unread; hence the extra probe timeout that everybody gets.
         """
-        late = now - self.deadline
+        late = now - self._due
         if late <= self._config.stall_tolerance_s:
             return
         self.stats["stalls"] += 1
@@ -180,9 +185,41 @@ class Core:
         return self.ledger.roster(now)
 
     def merge(self, roster: Roster, now: float) -> list[Effect]:
-        """Take in somebody's full state."""
+        """Take in somebody's state."""
         self.ledger.merge(roster, now)
         return self._finish()
+
+    # -- push-pull: both sides of comparing two views (see `rosters.py`)
+
+    def ask(self) -> Roster:
+        """What a comparison begins with: which buckets differ?"""
+        return Roster(self.ledger.me.id, (), self.members.sums())
+
+    def answer(self, request: Roster, now: float) -> tuple[Roster, list[Effect]]:
+        """What somebody gets who asks what differs, or who sends its state to get ours."""
+        if request.sums:
+            buckets = differing(self.members.sums(), request.sums)
+            return Roster(self.ledger.me.id, (), buckets=buckets), []
+        ours = self._state(request.buckets, now)
+        return ours, self.merge(request, now)
+
+    def conclude(
+        self, request: Roster, answer: Roster, now: float
+    ) -> tuple[Roster | None, list[Effect]]:
+        """Take in what we got for our request; and what is to be sent now, if anything.
+
+        Who does not know the question (wire version 1) answers with all it knows, and gets the
+        same from us.
+        """
+        effects = self.merge(answer, now)
+        if not request.sums or answer.buckets == "":
+            return None, effects
+        return self._state(answer.buckets, now), effects
+
+    def _state(self, buckets: str | None, now: float) -> Roster:
+        if buckets is None:
+            return self.ledger.roster(now)
+        return self.ledger.roster_of(buckets, now)
 
     def restore(self, roster: Roster) -> None:
         """Remember where the peers of an earlier life were; they are contacted soon.
@@ -232,25 +269,21 @@ class Core:
     # -- spreading
 
     def _gossip(self, fanout: int, now: float) -> None:
-        listeners = self._listeners(now - self._config.gossip_to_dead_s)
+        """Tell the news to those present, and to the recently dead, so that they can object."""
+        dead_since = now - self._config.gossip_to_dead_s
+        me = self.ledger.me
+
+        def listens(record: Record) -> bool:
+            is_dead = record.state == MemberState.DEAD and record.since > dead_since
+            return record is not me and (record.is_present or is_dead)
+
+        listeners = self.members.sample(fanout, listens, self._rng) if len(self._queue) else []
         if not listeners:
             self._queue.clear()  # whoever comes later gets the full state
-        for record in self._rng.sample(listeners, min(fanout, len(listeners))):
+        for record in listeners:
             if not len(self._queue):
                 return
             self._outbox.send(record.address, Gossip(), record.news())
-
-    def _listeners(self, dead_since: float) -> list[Record]:
-        """Who is told the news: those present, and the recently dead, so that they can object."""
-        return [
-            record
-            for record in self.members.all()
-            if record is not self.ledger.me
-            and (
-                record.is_present
-                or (record.state == MemberState.DEAD and record.since > dead_since)
-            )
-        ]
 
     def _push_pull_interval(self) -> float:
         """Rarer in big clusters, so that the total stays bearable."""
@@ -259,9 +292,11 @@ class Core:
         return self._config.push_pull_interval_s * scale
 
     def _push_pull_with_somebody(self) -> None:
-        others = [record for record in self.members.present() if record is not self.ledger.me]
-        if others:
-            self._push_pull(self._rng.choice(others).address)
+        me = self.ledger.me
+        for record in self.members.sample(
+            1, lambda record: record.is_present and record is not me, self._rng
+        ):
+            self._push_pull(record.address)
 
     def _push_pull(self, address: Address) -> None:
         self.stats["push_pulls"] += 1

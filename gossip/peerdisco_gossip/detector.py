@@ -75,9 +75,12 @@ class Detector:
     @property
     def deadline(self) -> float:
         """When `tick` has something to do."""
-        probes = min((probe.deadline for probe in self._probes.values()), default=math.inf)
-        relays = min((relay.deadline for relay in self._relays.values()), default=math.inf)
-        return min(self._next_round, probes, relays)
+        due = self._next_round
+        for probe in self._probes.values():
+            due = min(due, probe.deadline)
+        for relay in self._relays.values():
+            due = min(due, relay.deadline)
+        return due
 
     def tick(self, now: float) -> None:
         """Ask helpers, end rounds, report failure to those we help, begin the next round."""
@@ -158,15 +161,14 @@ class Detector:
         target = self._ledger.members.get(probe.target)
         if target is None or not target.is_present:
             return
-        candidates = [
-            record
-            for record in self._ledger.members.present()
-            if record.state == MemberState.ALIVE
-            and record.id not in (probe.target, self._ledger.me.id)
-        ]
-        count = min(self._config.indirect_probes, len(candidates))
+        me = self._ledger.me
+
+        def can_help(record: Record) -> bool:
+            return record.state == MemberState.ALIVE and record is not me and record is not target
+
         request = PingRequest(sequence, target.id, *target.address, probe.ends_at - now)
-        for helper in self._rng.sample(candidates, count):
+        count = self._config.indirect_probes
+        for helper in self._ledger.members.sample(count, can_help, self._rng):
             probe.helpers[helper.id] = False
             self._outbox.send(helper.address, request)
 

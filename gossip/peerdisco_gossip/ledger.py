@@ -191,6 +191,7 @@ class Ledger:
             self.me.generation, self.me.incarnation = generation, incarnation + 1
         else:
             self.me.generation, self.me.incarnation = min(generation + 1, COUNT_MAX), 0
+        self.me.changed()
 
     # -- what this node finds out and says
 
@@ -251,6 +252,7 @@ class Ledger:
 
     def _write_metadata(self, key: str, value: bytes, version: int) -> None:
         self.me.metadata[key] = (version, value)
+        self.me.changed()
         self._queue.put(Metadata(self.me.id, self.me.generation, version, key, value))
         self._outbox.changed(MemberChanged(self.me.snapshot(), self.me.state))
 
@@ -274,6 +276,7 @@ class Ledger:
             self._reassert_metadata(update)
         else:
             record.metadata[update.key] = (update.version, update.value)
+            record.changed()
             self._queue.put(update)
             self._outbox.changed(MemberChanged(record.snapshot(), record.state))
 
@@ -292,7 +295,16 @@ class Ledger:
 
     def roster(self, now: float) -> Roster:
         """Everything we know, for a push-pull."""
-        return Roster(self.me.id, tuple(record.row(now) for record in self.members.all()))
+        return Roster(self.me.id, self._rows(self.members.all(), now))
+
+    def roster_of(self, buckets: str, now: float) -> Roster:
+        """What we know of the members in some buckets."""
+        records = [record for record in self.members.all() if record.id[0] in buckets]
+        return Roster(self.me.id, self._rows(records, now), buckets=buckets)
+
+    @staticmethod
+    def _rows(records: list[Record], now: float) -> tuple[Row, ...]:
+        return tuple(record.row(now) for record in records)
 
     def merge(self, roster: Roster, now: float) -> None:
         """Believe what is news in somebody's roster."""

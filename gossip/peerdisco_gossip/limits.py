@@ -30,6 +30,13 @@ UPDATE_OVERHEAD_BYTES: Final = 3
 EXCHANGE_BYTES_MAX: Final = 16 * 1024 * 1024
 """A push-pull request or answer longer than this is refused undecoded."""
 
+BUCKETS: Final = "abcdefghijklmnopqrstuvwxyz234567"
+"""Rosters are compared in parts: all whose id begins with the same character are one bucket."""
+
+SUM_BYTES: Final = 8
+SUMS_BYTES: Final = SUM_BYTES * len(BUCKETS)
+"""What the sums of all buckets take of a message."""
+
 METADATA_KEY_BYTES_MAX: Final = 32
 METADATA_VALUE_BYTES_MAX: Final = 512
 METADATA_KEYS_MAX: Final = 16

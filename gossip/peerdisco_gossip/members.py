@@ -10,12 +10,14 @@ This file holds state and answers questions about it; who may change what is in 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+import random
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from peerdisco_gossip.limits import COUNT_MAX
 from peerdisco_gossip.messages import Alive, Claim, Dead, Entry, Left, Row, Suspect
+from peerdisco_gossip.rosters import fingerprint, sums_of
 from peerdisco_gossip.suspicion import Suspicion
 
 Address = tuple[str, int]
@@ -98,6 +100,7 @@ class Record:
     suspicion: Suspicion | None = None
     back_by: float | None = None
     accuser: str = ""
+    _fingerprint: int | None = None
 
     @property
     def precedence(self) -> Precedence:
@@ -150,6 +153,9 @@ class Record:
 
     def row(self, now: float) -> Row:
         """What is believed, as a row of a roster."""
+        return self._row(max(0.0, self.back_by - now) if self.back_by is not None else 0.0)
+
+    def _row(self, back_in_s: float) -> Row:
         entries = sorted(self.metadata.items())
         return Row(
             self.id,
@@ -157,9 +163,24 @@ class Record:
             self.incarnation,
             int(self.state),
             *self.address,
-            back_in_s=max(0.0, self.back_by - now) if self.back_by is not None else 0.0,
+            back_in_s=back_in_s,
             metadata=tuple(Entry(key, version, value) for key, (version, value) in entries),
         )
+
+    @property
+    def fingerprint(self) -> int:
+        """A number that differs when what is believed differs; computed once per change."""
+        if self._fingerprint is None:
+            self._fingerprint = fingerprint(self._row(0.0))
+        return self._fingerprint
+
+    def changed(self) -> None:
+        """Something was written into this record."""
+        self._fingerprint = None
+
+
+_SCANNED_MAX = 32
+_TRIES_PER_MEMBER = 4
 
 
 class Members:
@@ -167,6 +188,7 @@ class Members:
 
     def __init__(self) -> None:
         self._records: dict[str, Record] = {}
+        self._list: list[Record] = []
         self._absent: dict[str, None] = {}
         self._suspects: dict[str, None] = {}
 
@@ -181,16 +203,18 @@ class Members:
         """Remember somebody new."""
         assert record.id not in self._records
         self._records[record.id] = record
+        self._list.append(record)
         self.refile(record)
 
     def refile(self, record: Record) -> None:
         """Bring the counts up to date; to be called whenever a record's state was written."""
+        record.changed()
         _file(self._absent, record.id, belongs=not record.is_present)
         _file(self._suspects, record.id, belongs=record.state == MemberState.SUSPECT)
 
     def forget(self, node_id: str) -> None:
         """Drop a record."""
-        del self._records[node_id]
+        self._list.remove(self._records.pop(node_id))
         self._absent.pop(node_id, None)
         self._suspects.pop(node_id, None)
 
@@ -201,11 +225,29 @@ class Members:
 
     def all(self) -> list[Record]:
         """Every record, in the order in which they were learned."""
-        return list(self._records.values())
+        return list(self._list)
 
     def present(self) -> list[Record]:
         """Those who take part."""
-        return [record for record in self._records.values() if record.is_present]
+        return [record for record in self._list if record.is_present]
+
+    def sample(
+        self, count: int, fits: Callable[[Record], bool], rng: random.Random
+    ) -> list[Record]:
+        """That many different members that fit, or all who do, in random order.
+
+        In a big cluster a few looks suffice; only where few members fit is everybody looked at.
+        """
+        chosen: dict[str, Record] = {}
+        if len(self._list) > _SCANNED_MAX:
+            for _ in range(_TRIES_PER_MEMBER * count):
+                record = self._list[rng.randrange(len(self._list))]
+                if fits(record):
+                    chosen[record.id] = record
+                    if len(chosen) == count:
+                        return list(chosen.values())
+        fitting = [record for record in self._list if fits(record)]
+        return rng.sample(fitting, min(count, len(fitting)))
 
     def absent(self) -> list[Record]:
         """The dead and those who left."""
@@ -214,6 +256,10 @@ class Members:
     def suspects(self) -> list[Record]:
         """Those under suspicion."""
         return [self._records[node_id] for node_id in self._suspects]
+
+    def sums(self) -> bytes:
+        """What the views of two nodes are compared by: see `rosters.py`."""
+        return sums_of((record.id, record.fingerprint) for record in self._list)
 
 
 def _file(index: dict[str, None], node_id: str, *, belongs: bool) -> None:

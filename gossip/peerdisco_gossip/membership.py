@@ -1,14 +1,16 @@
 """The driver of the membership protocol: it feeds the core and performs what the core asks for.
 
-Datagrams wait in a bounded inbox; the core's deadline is checked before each of them is taken,
-so a flood cannot keep timers from firing. Subscribers are called one after the other, in the order
-in which things changed. All decisions are in `core.py`; nothing here is one.
+A datagram is heard when it comes; the core's deadline is checked before each of them, so a flood
+cannot keep timers from firing, and one timer of the loop wakes the core for all that is due.
+Subscribers are called one after the other, in the order in which things changed. All decisions are
+in `core.py`; nothing here is one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -18,12 +20,8 @@ from peerdisco_gossip.config import GossipConfig
 from peerdisco_gossip.core import Core, Received
 from peerdisco_gossip.datagrams import CHANNEL_GOSSIP
 from peerdisco_gossip.members import Address, Member, MemberChanged, MemberState
-from peerdisco_gossip.messages import BadMessage, decode_packet, decode_roster, encode
+from peerdisco_gossip.messages import BadMessage, Roster, decode_packet, decode_roster, encode
 from peerdisco_gossip.outbox import Effect, PushPull, Send
-
-INBOX_DATAGRAMS_MAX: Final = 2048
-BATCH_DATAGRAMS_MAX: Final = 64
-"""After so many datagrams the loop gets its turn."""
 
 PUSH_PULLS_MAX: Final = 4
 """More are not made at the same time; the next interval makes up for it."""
@@ -78,8 +76,8 @@ class Membership:
         self._core = Core(me, generation, advertise, config, rng, self._loop.time())
         self._datagrams = datagrams
         self._exchange = exchange
-        self._inbox: deque[tuple[str, Address, bytes]] = deque()
-        self._wake = asyncio.Event()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._broken: asyncio.Future[None] = self._loop.create_future()
         self._told = asyncio.Event()
         self._effects: deque[Effect] = deque()
         self._is_performing = False
@@ -89,7 +87,7 @@ class Membership:
         self._stats = dict.fromkeys(
             (
                 "bad_messages",
-                "inbox_drops",
+                "heard_too_late",
                 "subscriber_errors",
                 "push_pull_failures",
                 "push_pulls_skipped",
@@ -167,7 +165,7 @@ class Membership:
         """
         troubles: list[str] = []
         for address in addresses:
-            trouble = await self._push_pull(address)
+            trouble = await self._push_pull(address, self._core.roster(self._loop.time()))
             if trouble is None:
                 return self.members()
             troubles.append(f"{address[0]}:{address[1]}: {trouble}")
@@ -205,10 +203,9 @@ class Membership:
         roster = decode_roster(request)
         if roster.sender != sender:
             raise BadMessage(f"{sender} sent the roster of {roster.sender}")
-        now = self._loop.time()
-        answer = encode(self._core.roster(now))
-        self._perform(self._core.merge(roster, now))
-        return answer
+        answer, effects = self._core.answer(roster, self._loop.time())
+        self._perform(effects)
+        return encode(answer)
 
     # -- the service
 
@@ -217,31 +214,33 @@ class Membership:
         self._core.start(self._loop.time())
         async with asyncio.TaskGroup() as self._tasks:
             try:
-                while True:
-                    await self._rest()
-                    await self._work()
+                self._arm()
+                await self._broken
             finally:
                 self._tasks = None
+                self._broken.cancel()
+                self._arm()
 
-    async def _rest(self) -> None:
-        """Wait for the deadline, a datagram, or an input that moved the deadline."""
+    def _arm(self) -> None:
+        """Have the core woken at its deadline, while this runs."""
+        is_running = self._tasks is not None and not self._broken.done()
+        deadline = self._core.deadline if is_running else math.inf
+        if self._alarm is not None:
+            if self._alarm.when() == deadline:
+                return
+            self._alarm.cancel()
+            self._alarm = None
+        if deadline < math.inf:
+            self._alarm = self._loop.call_at(deadline, self._ring)
+
+    def _ring(self) -> None:
+        """The deadline has come, or nearly: the loop's clock may be a hair early."""
+        self._alarm = None
         try:
-            async with asyncio.timeout_at(self._core.deadline):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
-        self._wake.clear()
-
-    async def _work(self) -> None:
-        """Empty the inbox, timers first."""
-        self._tick_if_due()
-        taken = 0
-        while self._inbox:
             self._tick_if_due()
-            self._hear(*self._inbox.popleft())
-            taken += 1
-            if taken % BATCH_DATAGRAMS_MAX == 0:
-                await asyncio.sleep(0)
+        except Exception as error:
+            self._break(error)
+        self._arm()
 
     def _tick_if_due(self) -> None:
         now = self._loop.time()
@@ -250,11 +249,20 @@ class Membership:
             self._told.set()
 
     def _take(self, sender: str, address: Address, payload: bytes) -> None:
-        if len(self._inbox) >= INBOX_DATAGRAMS_MAX:
-            self._stats["inbox_drops"] += 1
+        """A datagram has come."""
+        if self._broken.done():
+            self._stats["heard_too_late"] += 1
             return
-        self._inbox.append((sender, address, payload))
-        self._wake.set()
+        try:
+            self._tick_if_due()
+            self._hear(sender, address, payload)
+        except Exception as error:
+            self._break(error)
+
+    def _break(self, error: Exception) -> None:
+        """A bug of ours in a callback ends `run`, as it would if `run` had made the call."""
+        if not self._broken.done():
+            self._broken.set_exception(error)
 
     def _hear(self, sender: str, address: Address, payload: bytes) -> None:
         try:
@@ -271,7 +279,6 @@ class Membership:
     def _perform(self, effects: Sequence[Effect]) -> None:
         """Perform effects in order, also those that subscribers cause on the way."""
         self._effects.extend(effects)
-        self._wake.set()
         if self._is_performing:
             return
         self._is_performing = True
@@ -280,6 +287,7 @@ class Membership:
                 self._perform_one(self._effects.popleft())
         finally:
             self._is_performing = False
+            self._arm()
 
     def _perform_one(self, effect: Effect) -> None:
         match effect:
@@ -309,21 +317,24 @@ class Membership:
 
     async def _background_push_pull(self, address: Address) -> None:
         try:
-            trouble = await self._push_pull(address)
+            trouble = await self._push_pull(address, self._core.ask())
         finally:
             self._push_pulls -= 1
         if trouble is not None:
             _log.debug("push_pull_failed address=%s:%d trouble=%s", *address, trouble)
 
-    async def _push_pull(self, address: Address) -> Exception | None:
-        """Swap full states with one peer; what went wrong, or None."""
+    async def _push_pull(self, address: Address, first: Roster) -> Exception | None:
+        """Swap states with one peer, as far as they differ; what went wrong, or None."""
         timeout_s = self._config.exchange_timeout_s
+        request: Roster | None = first
         try:
             async with asyncio.timeout(timeout_s):
-                answer = await self._exchange(address, self.roster(), timeout=timeout_s)
-            roster = decode_roster(answer)
+                while request is not None:
+                    data = await self._exchange(address, encode(request), timeout=timeout_s)
+                    answer, now = decode_roster(data), self._loop.time()
+                    request, effects = self._core.conclude(request, answer, now)
+                    self._perform(effects)
         except (OSError, BadMessage) as error:
             self._stats["push_pull_failures"] += 1
             return error
-        self._perform(self._core.merge(roster, self._loop.time()))
         return None

@@ -25,6 +25,7 @@ from peerdisco_gossip.limits import (
     METADATA_KEYS_MAX,
     METADATA_VALUE_BYTES_MAX,
     PAYLOAD_BYTES_MAX,
+    SUMS_BYTES,
 )
 
 T = TypeVar("T")
@@ -34,6 +35,8 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=COUNT_MAX)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Key = Annotated[str, msgspec.Meta(min_length=1, max_length=METADATA_KEY_BYTES_MAX)]
 Value = Annotated[bytes, msgspec.Meta(max_length=METADATA_VALUE_BYTES_MAX)]
+Sums = Annotated[bytes, msgspec.Meta(max_length=SUMS_BYTES)]
+Buckets = Annotated[str, msgspec.Meta(pattern=r"\A[a-z2-7]{0,32}\Z")]
 
 BACK_IN_S_MAX = 7 * 86400.0
 """Nobody may announce to be back later than in a week."""
@@ -223,10 +226,20 @@ class Row(Message, frozen=True, array_like=True):
 
 
 class Roster(Message, frozen=True, array_like=True):
-    """Everything that the sender knows about the members, itself included."""
+    """What the sender knows about the members, itself included: everything, or a part.
+
+    Attributes:
+        sender: Who knows it.
+        rows: One per member.
+        sums: With these there are no rows, but a question: which buckets differ? See `rosters.py`.
+        buckets: The rows are those of these buckets only, and the answer's are to be the same;
+            None means all. In the answer to a question, the buckets that differ, without rows.
+    """
 
     sender: NodeId
     rows: tuple[Row, ...]
+    sums: Sums = b""
+    buckets: Buckets | None = None
 
 
 def encode(message: object) -> bytes:

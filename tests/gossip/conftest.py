@@ -16,7 +16,7 @@ from peerdisco_gossip.config import GossipConfig
 from peerdisco_gossip.core import Core, Received
 from peerdisco_gossip.keys import id_from_bytes
 from peerdisco_gossip.members import Address, MemberChanged, MemberState
-from peerdisco_gossip.messages import decode_packet, decode_roster, encode
+from peerdisco_gossip.messages import Roster, decode_packet, decode_roster, encode
 from peerdisco_gossip.outbox import Effect, PushPull, Send
 
 
@@ -63,6 +63,7 @@ class World:
         self.events: list[Event] = []
         self.on_packet: Callable[[Node, Node, Received], None] | None = None
         self.packets = 0
+        self.exchanged_bytes = 0
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._order = 0
         self._cuts: dict[tuple[str, str], None] = {}
@@ -92,7 +93,8 @@ class World:
                 self.join(name, first)
 
     def join(self, name: str, seed: str) -> None:
-        self._push_pull(self.nodes[name], self.nodes[seed].address)
+        node = self.nodes[name]
+        self._push_pull(node, self.nodes[seed].address, node.core.roster(self.now))
 
     def crash(self, name: str) -> None:
         self.nodes[name].crashed = True
@@ -218,7 +220,7 @@ class World:
                 case Send():
                     self._send(node, effect)
                 case PushPull():
-                    self._push_pull(node, effect.address)
+                    self._push_pull(node, effect.address, node.core.ask())
                 case MemberChanged():
                     about = self.names[effect.member.id]
                     self.events.append(
@@ -256,14 +258,15 @@ class World:
             self.on_packet(source, target, received)
         self._perform(target, target.core.receive(received, self.now))
 
-    def _push_pull(self, source: Node, address: Address) -> None:
+    def _push_pull(self, source: Node, address: Address, request: Roster) -> None:
         target = self._target(address)
         if target is None:
             return
-        request = encode(source.core.roster(self.now))
-        self.at(0.003, lambda: self._answer(source, target, request))
+        data = encode(request)
+        self.exchanged_bytes += len(data)
+        self.at(0.003, lambda: self._answer(source, target, decode_roster(data)))
 
-    def _answer(self, source: Node, target: Node, request: bytes) -> None:
+    def _answer(self, source: Node, target: Node, request: Roster) -> None:
         is_cut = (source.name, target.name) in self._cuts or (
             target.name,
             source.name,
@@ -271,14 +274,19 @@ class World:
         if self._is_down(target) or is_cut or target.busy_until > self.now:
             return
         self._tick_if_due(target)
-        answer = encode(target.core.roster(self.now))
-        self._perform(target, target.core.merge(decode_roster(request), self.now))
-        self.at(0.003, lambda: self._merge(source, answer))
+        answer, effects = target.core.answer(request, self.now)
+        data = encode(answer)
+        self.exchanged_bytes += len(data)
+        self._perform(target, effects)
+        self.at(0.003, lambda: self._conclude(source, target, request, decode_roster(data)))
 
-    def _merge(self, source: Node, answer: bytes) -> None:
+    def _conclude(self, source: Node, target: Node, request: Roster, answer: Roster) -> None:
         if not self._is_down(source):
             self._tick_if_due(source)
-            self._perform(source, source.core.merge(decode_roster(answer), self.now))
+            follow_up, effects = source.core.conclude(request, answer, self.now)
+            self._perform(source, effects)
+            if follow_up is not None:
+                self._push_pull(source, target.address, follow_up)
 
 
 MakeWorld = Callable[..., World]

@@ -10,13 +10,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from peerdisco_gossip import membership as membership_module
 from peerdisco_gossip.config import GossipConfig
 from peerdisco_gossip.datagrams import Datagrams
 from peerdisco_gossip.keys import KeyRing, id_from_bytes
 from peerdisco_gossip.members import Address, MemberChanged, MemberState
 from peerdisco_gossip.membership import Membership
-from peerdisco_gossip.messages import Alive, BadMessage, Gossip, Packet, encode
+from peerdisco_gossip.messages import Alive, BadMessage, Gossip, Packet, Ping, encode
 from peerdisco_gossip.seal import Seal
 
 KEY = b"k" * 32
@@ -211,17 +210,35 @@ async def test_a_subscriber_may_cause_changes_and_everybody_hears_them_in_order(
     assert told == [["zone"], ["echo", "zone"]]
 
 
-async def test_a_full_inbox_drops_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(membership_module, "INBOX_DATAGRAMS_MAX", 3)
+async def test_who_has_stopped_hears_nothing_any_more() -> None:
     source = HandFed()
     membership = hand_fed(source)
-    for _ in range(5):
-        source.feed(IDS[1], ("10.0.0.2", 8990), alive_packet(1))
-    assert membership.stats["inbox_drops"] == 2
+    runner = asyncio.ensure_future(membership.run())
+    await asyncio.sleep(0)
+    runner.cancel()
+    await asyncio.wait([runner])
+    source.feed(IDS[1], ("10.0.0.2", 8990), alive_packet(1))
+    assert len(membership.members()) == 1
+    assert membership.stats["heard_too_late"] == 1
+
+
+async def test_a_bug_that_a_datagram_brings_to_light_ends_the_service(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = HandFed()
+    membership = hand_fed(source)
+    runner = asyncio.ensure_future(membership.run())
+    await asyncio.sleep(0)
+    monkeypatch.delattr(membership, "_datagrams")
+    source.feed(IDS[1], ("10.0.0.2", 8990), encode(Packet(Ping(1, IDS[0], 1, 0))))
+    await asyncio.wait([runner])
+    with pytest.raises(ExceptionGroup) as group:
+        runner.result()
+    assert group.group_contains(AttributeError)
 
 
 async def test_a_flood_does_not_keep_timers_from_firing() -> None:
-    """The inbox is refilled whenever the loop turns, and still members are probed."""
+    """Datagrams come whenever the loop turns, and still members are probed."""
     source = HandFed()
     membership = hand_fed(source)
     loop = asyncio.get_running_loop()

@@ -32,9 +32,13 @@ GOLDEN: list[tuple[object, str]] = [
     (m.Packet(m.Gossip()), "82810580"),
     (
         m.Roster(A, (m.Row(B, 1, 2, 1, "10.0.0.1", 80, 0.0, (m.Entry("k", 3, b"v"),)),)),
-        f"82{ID_A}8188{ID_B}010201{HOST}1850fb00000000000000008183616b034176",
+        f"84{ID_A}8188{ID_B}010201{HOST}1850fb00000000000000008183616b03417640f6",
     ),
+    (m.Roster(A, (), b"s" * 8, "ab"), f"84{ID_A}80487373737373737373626162"),
 ]
+
+ROSTER_1 = f"82{ID_A}8188{ID_B}010201{HOST}1850fb00000000000000008183616b034176"
+"""As wire version 1 wrote it."""
 
 
 @pytest.mark.parametrize(("message", "golden"), GOLDEN, ids=lambda value: type(value).__name__)
@@ -54,6 +58,21 @@ def test_every_message_survives_the_way_through_bytes(message: object) -> None:
             assert m.decode_roster(data) == message
         case _:
             assert m.decode_update(data) == message
+
+
+def test_a_roster_of_wire_version_1_is_one_of_all_members() -> None:
+    roster = m.decode_roster(bytes.fromhex(ROSTER_1))
+    assert len(roster.rows) == 1
+    assert roster.sums == b""
+    assert roster.buckets is None
+
+
+@pytest.mark.parametrize(
+    "parts", [(b"s" * 257, None), (b"", "a" * 33), (b"", "A"), (b"", "a\n"), ("", None)], ids=repr
+)
+def test_a_question_out_of_bounds_is_a_bad_message(parts: tuple[object, object]) -> None:
+    with pytest.raises(m.BadMessage):
+        m.decode_roster(cbor2.dumps([A, [], *parts]))
 
 
 @pytest.mark.parametrize(
