@@ -37,12 +37,13 @@ class Rumours:
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
         self._buckets: list[dict[str, Rumour]] = []
-        self._place: dict[str, int] = {}
+        self.told: dict[str, int] = {}
+        """How often each subject was told, which is its bucket."""
         self._bytes = 0
         self.dropped = 0
 
     def __len__(self) -> int:
-        return len(self._place)
+        return len(self.told)
 
     def put(self, rumour: Rumour) -> None:
         """Tell this, and no longer what was told about the same subject."""
@@ -55,12 +56,12 @@ class Rumours:
     def clear(self) -> None:
         """Tell nothing of this any more."""
         self._buckets.clear()
-        self._place.clear()
+        self.told.clear()
         self._bytes = 0
 
     def withdraw(self, key: str) -> None:
         """Stop telling about a subject; unknown ones are no error."""
-        place = self._place.pop(key, None)
+        place = self.told.pop(key, None)
         if place is not None:
             self._bytes -= self._buckets[place].pop(key).size_bytes
 
@@ -85,7 +86,7 @@ class Rumours:
             if misses > _MISSES_MAX:
                 break
         for rumour in reversed(chosen):  # so that the newest stays the newest in its new bucket
-            told = self._place[rumour.key] + 1
+            told = self.told[rumour.key] + 1
             self.withdraw(rumour.key)
             if told < told_max:
                 self._insert(rumour, told)
@@ -95,7 +96,7 @@ class Rumours:
         while len(self._buckets) <= told:
             self._buckets.append({})
         self._buckets[told][rumour.key] = rumour
-        self._place[rumour.key] = told
+        self.told[rumour.key] = told
         self._bytes += rumour.size_bytes
 
     def _most_told(self) -> str:
@@ -114,6 +115,11 @@ class BroadcastQueue:
 
     def __len__(self) -> int:
         return len(self._membership) + len(self._metadata)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is anything to tell."""
+        return bool(self._membership.told or self._metadata.told)
 
     @property
     def dropped(self) -> int:

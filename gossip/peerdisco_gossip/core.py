@@ -93,6 +93,8 @@ class Core:
         )
         self.detector = Detector(self.ledger, self._outbox, self.awareness, config, rng)
         self._next_gossip = self._next_push_pull = self._next_reconnect = math.inf
+        self.deadline = self._planned = math.inf
+        """When `tick` is to be called at the latest."""
         self._restored: dict[str, Address] = {}
         self.stats = {"stalls": 0, "push_pulls": 0, "reconnects": 0}
 
@@ -104,24 +106,20 @@ class Core:
         self._next_gossip = now + self._rng.random() * self._config.gossip_interval_s
         self._next_push_pull = now + self._rng.random() * self._config.push_pull_interval_s
         self._next_reconnect = now
+        self._plan()
 
-    @property
-    def deadline(self) -> float:
-        """When `tick` is to be called at the latest."""
-        due = self._due
-        return min(due, self._next_gossip) if len(self._queue) else due
+    def _plan(self) -> None:
+        """Find out what is due next; every input ends with it.
 
-    @property
-    def _due(self) -> float:
-        """When something is due that was planned: lateness is measured by that.
-
-        News are told when they come, which may be long after a moment for them has passed.
+        `_planned` leaves out the news: they are told when they come, which may be long after a
+        moment for them has passed, so that being late with them is no sign of a stall.
         """
-        due = min(self.detector.deadline, self._next_push_pull, self._next_reconnect)
+        planned = min(self.detector.deadline, self._next_push_pull, self._next_reconnect)
         for record in self.members.suspects():
             assert record.suspicion is not None
-            due = min(due, record.suspicion.deadline)
-        return due
+            planned = min(planned, record.suspicion.deadline)
+        self._planned = planned
+        self.deadline = min(planned, self._next_gossip) if self._queue.has_news else planned
 
     def tick(self, now: float) -> list[Effect]:
         """Do what is due."""
@@ -146,7 +144,7 @@ class Core:
         The lateness is only the part of the stall after the deadline, and answers that arrived
         meanwhile are still unread; hence the extra probe timeout that everybody gets.
         """
-        late = now - self._due
+        late = now - self._planned
         if late <= self._config.stall_tolerance_s:
             return
         self.stats["stalls"] += 1
@@ -259,7 +257,7 @@ class Core:
     @property
     def has_news(self) -> bool:
         """Whether rumours wait to be told."""
-        return len(self._queue) > 0
+        return self._queue.has_news
 
     @property
     def rumours_dropped(self) -> int:
@@ -277,11 +275,11 @@ class Core:
             is_dead = record.state == MemberState.DEAD and record.since > dead_since
             return record is not me and (record.is_present or is_dead)
 
-        listeners = self.members.sample(fanout, listens, self._rng) if len(self._queue) else []
+        listeners = self.members.sample(fanout, listens, self._rng) if self.has_news else []
         if not listeners:
             self._queue.clear()  # whoever comes later gets the full state
         for record in listeners:
-            if not len(self._queue):
+            if not self.has_news:
                 return
             self._outbox.send(record.address, Gossip(), record.news())
 
@@ -326,4 +324,5 @@ class Core:
         for effect in effects:
             if isinstance(effect, MemberChanged):
                 self.detector.notice(effect.member)
+        self._plan()
         return effects

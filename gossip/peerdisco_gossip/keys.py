@@ -66,6 +66,7 @@ class KeyRing:
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
         self._keys: tuple[GossipKey, ...] = ()
+        self._by_check: dict[int, tuple[GossipKey, ...]] = {}
         self.replace(secrets)
 
     def replace(self, secrets: Sequence[bytes]) -> None:
@@ -77,6 +78,10 @@ class KeyRing:
         self._keys = tuple(
             GossipKey(bytes(secret), _derive(secret, b"check", 1)[0]) for secret in secrets
         )
+        self._by_check = {
+            key.check: tuple(each for each in self._keys if each.check == key.check)
+            for key in self._keys
+        }
 
     @property
     def first(self) -> GossipKey:
@@ -85,7 +90,7 @@ class KeyRing:
 
     def matching(self, check: int) -> tuple[GossipKey, ...]:
         """The keys that a packet with this check byte may be sealed with."""
-        return tuple(key for key in self._keys if key.check == check)
+        return self._by_check.get(check, ())
 
 
 def sub_key(key: GossipKey, sender: bytes, salt: bytes) -> AESGCM:

@@ -255,7 +255,7 @@ class Members:
 
     def suspects(self) -> list[Record]:
         """Those under suspicion."""
-        return [self._records[node_id] for node_id in self._suspects]
+        return [self._records[node_id] for node_id in self._suspects] if self._suspects else []
 
     def sums(self) -> bytes:
         """What the views of two nodes are compared by: see `rosters.py`."""

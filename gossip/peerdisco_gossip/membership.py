@@ -237,13 +237,12 @@ class Membership:
         """The deadline has come, or nearly: the loop's clock may be a hair early."""
         self._alarm = None
         try:
-            self._tick_if_due()
+            self._tick_if_due(self._loop.time())
         except Exception as error:
             self._break(error)
         self._arm()
 
-    def _tick_if_due(self) -> None:
-        now = self._loop.time()
+    def _tick_if_due(self, now: float) -> None:
         if self._core.deadline <= now:
             self._perform(self._core.tick(now))
             self._told.set()
@@ -253,9 +252,10 @@ class Membership:
         if self._broken.done():
             self._stats["heard_too_late"] += 1
             return
+        now = self._loop.time()
         try:
-            self._tick_if_due()
-            self._hear(sender, address, payload)
+            self._tick_if_due(now)
+            self._hear(sender, address, payload, now)
         except Exception as error:
             self._break(error)
 
@@ -264,15 +264,14 @@ class Membership:
         if not self._broken.done():
             self._broken.set_exception(error)
 
-    def _hear(self, sender: str, address: Address, payload: bytes) -> None:
+    def _hear(self, sender: str, address: Address, payload: bytes, now: float) -> None:
         try:
             body, updates = decode_packet(payload)
         except BadMessage as error:
             self._stats["bad_messages"] += 1
             _log.debug("bad_message sender=%s error=%s", sender, error)
             return
-        received = Received(sender, address, body, updates)
-        self._perform(self._core.receive(received, self._loop.time()))
+        self._perform(self._core.receive(Received(sender, address, body, updates), now))
 
     # -- effects
 

@@ -266,6 +266,8 @@ def decode_packet(data: bytes) -> tuple[Body, tuple[Update, ...]]:
     if len(data) > PAYLOAD_BYTES_MAX:
         raise BadMessage(f"a packet of {len(data)} bytes is too long")
     packet = decode(data, Packet)
+    if not packet.updates:
+        return packet.body, ()
     return packet.body, tuple(decode_update(update) for update in packet.updates)
 
 

@@ -51,8 +51,9 @@ class Outbox:
             if len(encoded) + UPDATE_OVERHEAD_BYTES <= room:
                 updates.append(encoded)
                 room -= len(encoded) + UPDATE_OVERHEAD_BYTES
-        rumours = self._queue.take(room, self._members.present_count)
-        updates += [rumour for rumour in rumours if rumour not in updates]
+        if self._queue.has_news:
+            rumours = self._queue.take(room, self._members.present_count)
+            updates += [rumour for rumour in rumours if rumour not in updates]
         self._effects.append(Send(address, Packet(body, tuple(updates))))
 
     def push_pull(self, address: Address) -> None:

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import socket
 from collections import OrderedDict
 from collections.abc import Callable
@@ -52,6 +53,7 @@ GREETING_TRIES: Final = 20
 GREETING_INTERVAL_S: Final = 0.1
 PORT_TRIES: Final = 20
 
+_ADDRESSES_CACHED_MAX: Final = 16_384
 _GREETING: Final = b"peerdisco: is this my own port?"
 _MAPPED: Final = "::ffff:"
 _ANY_HOSTS: Final = {"": "0.0.0.0", "*": "0.0.0.0"}  # noqa: S104 - the caller asks for all
@@ -389,6 +391,7 @@ def _plain(address: tuple[str, int] | tuple[str, int, int, int]) -> Address:
     return (host.removeprefix(_MAPPED) if "." in host else host, address[1])
 
 
+@functools.lru_cache(_ADDRESSES_CACHED_MAX)  # every packet is sent to one
 def _literal(address: Address, *, is_ipv6: bool) -> Address | None:
     """The address for this socket, or None: a name would block the loop while DNS is asked."""
     host, port = address

@@ -111,37 +111,36 @@ class Seal:
         version, check, sender, salt, counter = _HEADER.unpack_from(packet)
         if version != VERSION:
             return self._refuse("malformed")
-        known = self._senders.get(sender + salt)
+        boot = sender + salt
+        known = self._senders.get(boot)
         for key in self._ring.matching(check):
             cipher = known.ciphers.get(key) if known else None
             if cipher is None:
                 cipher = sub_key(key, sender, salt)
             payload = _decrypt(cipher, counter, packet)
             if payload is not None:
-                return self._admit(sender, salt, counter, key, cipher, payload)
+                known = self._remember(boot, known, key, cipher)
+                if not known.window.accept(counter):
+                    return self._refuse("replayed")
+                self.stats["opened"] += 1
+                return id_from_bytes(sender), payload
         return self._refuse("forged")
 
-    def _admit(
-        self,
-        sender: bytes,
-        salt: bytes,
-        counter: int,
-        key: GossipKey,
-        cipher: AESGCM,
-        payload: bytes,
-    ) -> tuple[str, bytes] | None:
-        entry = self._senders.setdefault(sender + salt, _Sender())
-        self._senders.move_to_end(sender + salt)
-        if len(self._senders) > SENDERS_MAX:
-            self._senders.popitem(last=False)
-        entry.ciphers[key] = cipher
-        if len(entry.ciphers) > 2:
+    def _remember(
+        self, boot: bytes, known: _Sender | None, key: GossipKey, cipher: AESGCM
+    ) -> _Sender:
+        """What is kept of a sender that has just proved genuine."""
+        if known is None:
+            known = self._senders[boot] = _Sender()
+            if len(self._senders) > SENDERS_MAX:
+                self._senders.popitem(last=False)
+        else:
+            self._senders.move_to_end(boot)
+        known.ciphers[key] = cipher
+        if len(known.ciphers) > 2:
             # A rotation needs two; older ones are of keys that the ring may have dropped.
-            del entry.ciphers[next(iter(entry.ciphers))]
-        if not entry.window.accept(counter):
-            return self._refuse("replayed")
-        self.stats["opened"] += 1
-        return id_from_bytes(sender), payload
+            del known.ciphers[next(iter(known.ciphers))]
+        return known
 
     def _refuse(self, reason: str) -> tuple[str, bytes] | None:
         self.stats[reason] += 1

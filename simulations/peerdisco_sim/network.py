@@ -138,9 +138,13 @@ class Network:
         """Seconds until a packet of that many bytes arrives."""
         if source == target:
             return _LOOPBACK_S
-        conditions = self._of(source, target)
+        return self._delay(source, target, size, self._of(source, target), self._stream(source))
+
+    def _delay(
+        self, source: str, target: str, size: int, conditions: Conditions, draws: Stream
+    ) -> float:
         low = conditions.latency_s_min
-        delay = low + (conditions.latency_s_max - low) * self._stream(source).random()
+        delay = low + (conditions.latency_s_max - low) * draws.random()
         if conditions.bytes_per_s:
             delay += self._queueing(source, size / conditions.bytes_per_s)
         if self._clogged_until:
@@ -153,17 +157,19 @@ class Network:
         loss = self._of(source, target).loss
         if not loss or source == target:
             return False
-        fragments = max(1, math.ceil(size / _FRAGMENT_BYTES))
-        return self._stream(source).random() < 1.0 - (1.0 - loss) ** fragments
+        return self._stream(source).random() < _loss(loss, size)
 
     def datagram_delays(self, source: str, target: str, size: int) -> list[float]:
         """When the copies of a datagram arrive, in seconds from now; empty when it is lost."""
-        if (source, target) in self._cuts or self.is_lost(source, target, size):
+        if source == target:
+            return [_LOOPBACK_S]
+        if (source, target) in self._cuts:
             return []
-        delays = [self.delay(source, target, size)]
-        conditions = self._of(source, target)
+        conditions, draws = self._of(source, target), self._stream(source)
+        if conditions.loss and draws.random() < _loss(conditions.loss, size):
+            return []
+        delays = [self._delay(source, target, size, conditions, draws)]
         if conditions.duplicate or conditions.reorder:
-            draws = self._stream(source)
             if conditions.reorder and draws.random() < conditions.reorder:
                 delays[0] *= draws.uniform(1.0, _REORDER_FACTOR_MAX)
             if conditions.duplicate and draws.random() < conditions.duplicate:
@@ -186,3 +192,10 @@ class Network:
         start = max(self.world.now, self._busy_until.get(source, 0.0))
         self._busy_until[source] = start + transmission_s
         return start + transmission_s - self.world.now
+
+
+def _loss(loss: float, size: int) -> float:
+    """The probability that a packet is lost, whose every fragment may be."""
+    if size <= _FRAGMENT_BYTES:
+        return loss
+    return 1.0 - (1.0 - loss) ** math.ceil(size / _FRAGMENT_BYTES)

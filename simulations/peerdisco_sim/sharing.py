@@ -12,11 +12,15 @@ from collections.abc import Sequence
 
 import peerdisco_dht.keeper as keeper_module
 import peerdisco_gossip.keys as keys_module
+import peerdisco_gossip.members as members_module
+import peerdisco_gossip.seal as seal_module
 from peerdisco_dht.placement import Candidate, Table
 from peerdisco_dht.placement import place as compute
+from peerdisco_gossip.rosters import fingerprint
 
 TABLES_MAX = 64
 KEYS_MAX = 65_536
+ROWS_MAX = 65_536
 
 
 @functools.lru_cache(TABLES_MAX)
@@ -29,9 +33,13 @@ def _shared_place(candidates: Sequence[Candidate], replicas: int) -> Table:
 
 
 _derive = functools.lru_cache(KEYS_MAX)(keys_module._derive)
+_sub_key = functools.lru_cache(KEYS_MAX)(keys_module.sub_key)
+_fingerprint = functools.lru_cache(ROWS_MAX)(fingerprint)
 
 
 def share() -> None:
     """Share from now on, in this process. Idempotent."""
     keeper_module.place = _shared_place  # type: ignore[attr-defined]  # its own import, replaced
     keys_module._derive = _derive
+    seal_module.sub_key = _sub_key  # type: ignore[attr-defined]  # likewise
+    members_module.fingerprint = _fingerprint  # type: ignore[attr-defined]  # likewise

@@ -48,6 +48,8 @@ _STEPS_PER_INSTANT_MAX = 1_000_000
 _COLLECT_YOUNG_STEPS = 50_000
 _COLLECT_ALL_STEPS = 5_000_000
 _CANCELLED_TIMERS_MIN = 1_000
+_WIRE_BYTES_MAX = 256 * 1024
+_DELIVERY = struct.Struct("<BdQHHI")
 _set_running_loop = asyncio_events._set_running_loop
 
 
@@ -88,6 +90,7 @@ class World:
         self._cancelled_timers = 0
         self._digest = hashlib.blake2b(digest_size=16)
         self._order = array("H")
+        self._wire = bytearray()
         self._final_digest: str | None = None
         self._outside = self.stream("outside")
         self._ambient = Ambient(self)
@@ -148,7 +151,7 @@ class World:
     def digest(self) -> str:
         """Hex digest of everything that happened on the wire, when, and in which order."""
         if self._final_digest is None:
-            self._flush_order()
+            self._digest_all()
             return self._digest.hexdigest()
         return self._final_digest
 
@@ -201,9 +204,11 @@ class World:
 
     def record_wire(self, kind: int, source: int, target: int, data: bytes) -> None:
         """Add one delivery to the digest."""
-        self._flush_order()
-        self._digest.update(struct.pack("<BdHHI", kind, self.now, source, target, len(data)))
-        self._digest.update(data)
+        wire = self._wire
+        wire += _DELIVERY.pack(kind, self.now, self.steps, source, target, len(data))
+        wire += data
+        if len(wire) > _WIRE_BYTES_MAX:
+            self._digest_all()
 
     def escaped(self, what: str) -> NoReturn:
         """Refuse to touch the real world on behalf of a node."""
@@ -285,11 +290,13 @@ class World:
         gc.collect(2 if self.steps % _COLLECT_ALL_STEPS < _COLLECT_YOUNG_STEPS else 1)
         if self.steps - self._instant_steps > self.steps_per_instant_max:
             self.fail("livelock", f"over {self.steps_per_instant_max} steps at one instant")
-        self._flush_order()
+        self._digest_all()
 
-    def _flush_order(self) -> None:
+    def _digest_all(self) -> None:
+        """Take into the digest what has gathered: hashing many small pieces is slow."""
         self._digest.update(self._order.tobytes())
-        del self._order[:]
+        self._digest.update(self._wire)
+        del self._order[:], self._wire[:]
 
     def _outside_call(self, callback: Callable[[], object]) -> None:
         self.enter(None)

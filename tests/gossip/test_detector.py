@@ -207,6 +207,15 @@ def test_what_this_node_slept_through_is_held_against_nobody() -> None:
     assert state(core, B) == ALIVE
 
 
+def test_news_after_a_quiet_time_are_no_stall() -> None:
+    core = fresh(A)
+    tick_until(core, 5.0)
+    core.set_metadata("k", b"v")
+    assert core.deadline < 5.0
+    core.tick(5.0)
+    assert core.stats["stalls"] == 0
+
+
 def test_a_tick_that_is_a_little_late_is_no_stall() -> None:
     core = fresh(A)
     core.tick(core.deadline + 0.2)
