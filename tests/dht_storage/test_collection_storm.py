@@ -196,6 +196,7 @@ def storm(world: World, seed: int, known: Story | None = None) -> list[str]:
     return lost
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_no_storm_loses_a_named_blob(world: World, seed: int) -> None:
     known = Story()

@@ -121,6 +121,7 @@ async def together(*work: Awaitable[None]) -> None:
             group.create_task(one(each))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_no_append_is_lost_or_doubled_under_partitions_crashes_and_loss(
     world: World, seed: int
@@ -144,6 +145,7 @@ def test_no_append_is_lost_or_doubled_under_partitions_crashes_and_loss(
     world(story, 5, seed=seed, config=IMPATIENT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [4, 5])
 def test_changes_of_the_layout_under_load_lose_nothing(world: World, seed: int) -> None:
     async def story(cluster: Cluster) -> None:

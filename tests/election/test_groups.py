@@ -108,6 +108,7 @@ async def test_false_evidence_at_one_voter_does_not_depose_the_leader(make_net: 
         assert (1, True) == (groups["c"].term, groups["c"].is_leader)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [True, False])
 async def test_no_election_happens_while_all_is_well(make_net: MakeNet, lost: bool) -> None:
     """Heartbeats suffice, over the links too when datagrams are blocked."""

@@ -210,6 +210,7 @@ BUGS: list[Plant] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plant", BUGS, ids=lambda plant: plant.__name__)
 def test_a_planted_bug_is_found(
     plant: Plant, storm: Callable[[int], None], monkeypatch: pytest.MonkeyPatch

@@ -27,6 +27,7 @@ def test_nodes_that_join_one_of_them_find_all_others(make_world: MakeWorld, coun
     assert world.run_until(world.is_converged, limit=5.0) < 5.0
 
 
+@pytest.mark.slow
 def test_a_hundred_nodes_converge_within_seconds(make_world: MakeWorld) -> None:
     world = make_world(LAN)
     world.cluster(letters(100))

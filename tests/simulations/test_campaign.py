@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from peerdisco_sim.schedule import Fault, Schedule, read_schedule
 
 
@@ -21,6 +23,7 @@ def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_forked_plays_and_fresh_interpreters_give_the_same_digests() -> None:
     """Under different hash seeds; what a fork inherits must not show."""
     done = simulate(

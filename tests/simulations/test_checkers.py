@@ -7,31 +7,37 @@ must complain. The bugs that take a storm to show are in `peerdisco_sim.planted`
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from peerdisco.coordination.directory import Directory
 from peerdisco.coordination.messages import JobStatus
 from peerdisco.execution.runner import Runner
+from peerdisco.machine import Machine
 from peerdisco.node import Node
-from peerdisco.views import FileViews
+from peerdisco.views import FileViews, JobViews
 from peerdisco.worker.tasks import Task
 from peerdisco_dht.blobs.putting import BlobInfo, Putter
 from peerdisco_dht.blobs.reading import Reading
 from peerdisco_dht.kademlia.service import Kademlia
+from peerdisco_election.core import Core
 from peerdisco_gossip.ledger import Ledger
 from peerdisco_gossip.messages import Alive
 from peerdisco_sim import play as playing
 from peerdisco_sim.checkers import CHECKERS
 from peerdisco_sim.crash_points import sweep
 from peerdisco_sim.play import play
-from peerdisco_sim.schedule import Fault, Schedule, WorkloadSpec, read_schedule
+from peerdisco_sim.processes import SimProcess
+from peerdisco_sim.schedule import Fault, Schedule, Value, WorkloadSpec, read_schedule
 from peerdisco_sim.workloads import WORKLOADS
+from peerdisco_webui.messages import JobState, JobView
 
 CORPUS = Path(__file__).parents[2] / "simulations" / "corpus"
 
@@ -45,6 +51,28 @@ def violations(*kinds: str, faults: Sequence[Fault] = (), duration_s: float = 3.
     return list(dict.fromkeys(failure.name for failure in play(schedule).failures))
 
 
+def unrest(
+    fault: Fault | None,
+    patch: pytest.MonkeyPatch,
+    *,
+    work: Sequence[str] = (),
+    knobs: Mapping[str, Value] | None = None,
+) -> str:
+    """What a cluster is still waiting for long after a storm of one fault, which stays."""
+    patch.setattr(playing, "LIVENESS_S_MAX", 40.0)
+    schedule = Schedule(
+        seed=7,
+        nodes=3,
+        duration_s=2.0,
+        knobs=dict(knobs or {}),
+        workloads=tuple(map(WorkloadSpec, work)),
+        faults=(fault,) if fault else (),
+    )
+    failures = play(schedule).failures
+    assert [failure.name for failure in failures] == ["calm takes too long"]
+    return failures[0].detail
+
+
 def damage(patch: pytest.MonkeyPatch, owner: type, method: str, wrong: Callable[..., Any]) -> None:
     """Let `wrong(original, self, ...)` take the place of a method."""
     original = getattr(owner, method)
@@ -56,6 +84,7 @@ def damage(patch: pytest.MonkeyPatch, owner: type, method: str, wrong: Callable[
     patch.setattr(owner, method, damaged)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", list(WORKLOADS))
 def test_nobody_complains_about_a_healthy_cluster(kind: str) -> None:
     duration_s = 12.0 if kind == "churn" else 4.0
@@ -122,6 +151,46 @@ def test_a_false_death_in_peace_is_a_violation(monkeypatch: pytest.MonkeyPatch) 
     assert "M3 false death" in violations("tags", duration_s=6.0)
 
 
+def test_views_that_differ_from_the_truth_for_good_are_a_violation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    damage(monkeypatch, Ledger, "suspect", lambda *_, **__: None)
+    lost = Fault(1.0, "power_cut", "n3", {"back_s": -1.0})
+    assert "M1: on n1 n3 is down, but ALIVE here" in unrest(lost, monkeypatch)
+
+
+def test_a_crash_that_nobody_notices_in_time_is_a_violation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    damage(monkeypatch, Ledger, "suspect", lambda *_, **__: None)
+    lost = Fault(1.0, "power_cut", "n3", {"back_s": -1.0})
+    assert violations(faults=[lost], duration_s=30.0) == ["M2 crash unnoticed"]
+
+
+def test_a_group_that_nobody_leads_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(original: Any, self: Core, *args: Any, **kwargs: Any) -> None:
+        if not self.term:
+            original(self, *args, **kwargs)
+
+    damage(monkeypatch, Core, "stand", wrong)
+    lost = Fault(1.0, "power_cut", "leader:layout", {"back_s": -1.0})
+    assert "R10: layout is led by" in unrest(lost, monkeypatch)
+
+
+def test_a_node_that_counts_its_lives_by_the_calendar_is_a_violation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """N4: clocks that are set back must not matter."""
+
+    def wrong(original: Any, self: Node, machine: Machine, config: Any, me: Any, *a: Any) -> None:
+        lives = int(machine.wall_time())
+        original(self, machine, config, dataclasses.replace(me, generation=lives), *a)
+
+    damage(monkeypatch, Node, "__init__", wrong)
+    faults = [Fault(0.5, "clock_jump", "n2", {"by_s": -3600.0}), Fault(1.0, "kill", "n2")]
+    assert violations(faults=faults, duration_s=8.0) == ["M4 numbers reused"]
+
+
 def test_a_stranger_in_a_view_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(original: Any, self: Ledger, now: float) -> None:
         original(self, now)
@@ -168,10 +237,41 @@ def test_what_a_job_leaves_behind_is_a_violation(monkeypatch: pytest.MonkeyPatch
     assert violations("wordcount") == ["calm takes too long"]
 
 
+def test_a_worker_process_that_nobody_ends_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    damage(monkeypatch, SimProcess, "kill", lambda *_: None)
+    knobs: dict[str, Value] = {"execution.worker_tasks_max": 1}
+    waiting = unrest(None, monkeypatch, work=("wordcount",), knobs=knobs)
+    assert "J6:" in waiting
+    assert "worker processes that nobody knows" in waiting
+
+
+def test_a_task_that_may_take_more_memory_than_there_is_is_a_violation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def wrong(original: Any, self: Runner, *args: Any) -> None:
+        *others, config = args
+        original(self, *others, dataclasses.replace(config, memory_bytes_max=1 << 40))
+
+    damage(monkeypatch, Runner, "__init__", wrong)
+    assert "J7 too much memory" in violations("wordcount")
+
+
+def test_a_job_that_comes_back_to_life_for_an_onlooker_is_a_violation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def wrong(original: Any, self: JobViews, name: str, *args: Any) -> JobView:
+        view: JobView = await original(self, name, *args)
+        return msgspec.structs.replace(view, state=JobState.ACTIVE) if args[0] == 0 else view
+
+    damage(monkeypatch, JobViews, "wait", wrong)
+    assert violations("small_jobs") == ["R7 not linearizable"]
+
+
 def test_all_checkers_take_part_unless_told_otherwise() -> None:
     assert [CHECKERS[name]().name for name in CHECKERS] == list(CHECKERS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "schedule", list(sweep(5, first=4, last=160, every=39)), ids=lambda each: each.why
 )
@@ -179,6 +279,7 @@ def test_a_crash_at_any_step_of_the_disk_leaves_what_boots_again(schedule: Sched
     assert [failure.line() for failure in play(schedule).failures] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(CORPUS.glob("*.json")), ids=lambda path: path.stem)
 def test_what_once_failed_does_not_fail_again(path: Path) -> None:
     schedule = read_schedule(path)

@@ -33,6 +33,7 @@ def played(*faults: Fault, work: tuple[WorkloadSpec, ...] = (), nodes: int = 3) 
     return outcome
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in FAULTS if kind not in NEEDS_WORK])
 def test_each_kind_happens_and_the_cluster_comes_to_rest(kind: str) -> None:
     target = "n2" if FAULTS[kind].needs_target else ""
@@ -80,6 +81,7 @@ def test_what_happened_is_written_down_with_names() -> None:
     assert "leader:layout" == events[0].data["target"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("selector", sorted(SELECTORS))
 def test_each_selector_finds_somebody_at_work(selector: str) -> None:
     target = {"leader": "leader:new", "joined": "joined:new"}.get(selector, selector)

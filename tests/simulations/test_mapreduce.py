@@ -34,6 +34,7 @@ def digest_in_another_process(hash_seed: str) -> str:
     return answer.stdout
 
 
+@pytest.mark.slow
 def test_a_replay_in_other_processes_with_other_hash_seeds_is_bit_identical() -> None:
     assert digest_in_another_process("1") == digest_in_another_process("2")
 

@@ -21,6 +21,7 @@ BLOCKS = 5
 SEEDS_PER_BLOCK = 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", range(BLOCKS))
 def test_no_seed_breaks_a_rule(block: int) -> None:
     """Safety as it happens, histories and liveness in the end."""

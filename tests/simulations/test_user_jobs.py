@@ -148,6 +148,7 @@ def test_differences_are_shown_by_example() -> None:
     assert "1 should not be there, such as [('a', 1)]" in words
 
 
+@pytest.mark.slow
 def test_the_command_says_whether_the_job_was_right_every_time(program: Path) -> None:
     options = [str(program), "--nodes", "3", "--seeds", "2", "--duration", "6", "--jobs", "1"]
     result = CliRunner().invoke(job, [*options, "--json"])

@@ -22,6 +22,7 @@ STAGES = (
 WORDS = [f"w{number} common" for number in range(24)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
 async def test_a_job_comes_out_exactly_right_of_any_storm(
     world: World, pack: MakePack, faults: tuple[Fault, Fault], seed: int

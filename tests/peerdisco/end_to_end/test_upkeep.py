@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from peerdisco.client import DDFS
 from peerdisco.demo.nodes import join_token_of
 from tests.peerdisco.end_to_end.conftest import wait_until
@@ -13,12 +15,15 @@ if TYPE_CHECKING:
     from peerdisco.demo.nodes import DaemonProcess
     from tests.peerdisco.end_to_end.conftest import CommandLine, Nodes
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_dry_run_reads_everything_and_changes_nothing(
     three: list[DaemonProcess], cluster: Cluster, peerdisco: CommandLine
 ) -> None:
     blob = cluster.put_blob(b"named by a tag")
     cluster.append("upkeep:kept", [[blob.url]])
+    wait_until(lambda: not cluster.layout().moving, "the layout is complete")
     view = peerdisco.json("ddfs", "gc", "--dry-run", peer=three[1].http)
     assert view["partitions"] == 4096
     assert view["participants"] == 3

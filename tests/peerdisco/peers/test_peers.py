@@ -197,6 +197,7 @@ async def test_a_caller_without_a_certificate_reaches_nothing() -> None:
             assert 401 == response.status
 
 
+@pytest.mark.slow
 async def test_a_link_to_a_peer_that_accepts_and_says_nothing_is_given_up_in_time() -> None:
     """A partition may swallow what follows: who waits for it is deaf when it heals."""
     async with Pair() as pair:
