@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hypothesis import given, settings
@@ -105,7 +106,7 @@ def test_a_comparison_leaves_both_as_swapping_everything_would(
 def test_every_kind_of_change_changes_the_sums() -> None:
     core = fresh(A, B)
     seen = [core.members.sums()]
-    for change in (
+    changes: tuple[Callable[[], object], ...] = (
         lambda: core.merge(m.Roster(B, (row(A, SUSPECT),)), 0.0),
         lambda: core.merge(m.Roster(B, (row(A, ALIVE, 1),)), 0.0),
         lambda: core.merge(m.Roster(B, (row(A, ALIVE, 1, (m.Entry("k", 1, b"v"),)),)), 0.0),
@@ -115,7 +116,8 @@ def test_every_kind_of_change_changes_the_sums() -> None:
         lambda: core.merge(m.Roster(B, (row(ME, SUSPECT),)), 0.0),
         lambda: core.set_metadata("k", b"v"),
         lambda: core.depart(0.0, None),
-    ):
+    )
+    for change in changes:
         change()
         assert core.members.sums() not in seen
         seen.append(core.members.sums())
