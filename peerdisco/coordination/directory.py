@@ -18,6 +18,7 @@ from peerdisco.coordination.archive import Archive
 from peerdisco.coordination.asking import Asker, Route
 from peerdisco.coordination.background import Spawn, background, both
 from peerdisco.coordination.config import CoordinationConfig
+from peerdisco.coordination.core import abandoned
 from peerdisco.coordination.errors import JobOver, JobRefused, JobUnreachable, NoSuchJob
 from peerdisco.coordination.host import Host
 from peerdisco.coordination.messages import (
@@ -87,15 +88,31 @@ class Directory:
                     self._formed(spec.name, hashlib.sha256(pack).digest()),
                 )
                 if pointer.state is PointerState.DONE:
-                    return JobHandle(spec.name)
+                    return await self._taken_before(spec.name)
                 route = Route(pointer.voters[0], pointer.voters)
                 start = encode(Start(spec.name, spec, stored.id))
                 await self._ask(spec.name, "job/start", start, route)
         except JobOver:
-            return JobHandle(spec.name)
+            return await self._taken_before(spec.name)
         except self._ports.failures.storage as error:
             raise JobUnreachable(f"job {spec.name!r} may not be accepted: {error}") from None
         return JobHandle(spec.name, route.leader, route.voters)
+
+    async def _taken_before(self, name: str) -> JobHandle:
+        """The handle of a job that has ended already, unless it was given up before it was taken.
+
+        Nobody has ever been told then that it was accepted.
+        """
+        try:
+            status = await self._archived(name)
+        except NoSuchJob:
+            raise JobRefused(f"job {name!r} was purged") from None
+        if status.error == abandoned():
+            raise JobRefused(
+                f"job {name!r} was given up: its submission took longer than "
+                f"{self._config.abandoned_s:.0f} s; submit it again under another name"
+            )
+        return JobHandle(name)
 
     async def _formed(self, name: str, digest: bytes) -> JobPointer:
         """The job's pointer and, while the job is active, its group."""

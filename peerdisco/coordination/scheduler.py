@@ -8,8 +8,11 @@ moment. In this order:
 3. when nothing at all is ready, a backup of an attempt that is much slower than its stage.
 
 A task that failed on a node goes to another one while there is one and patience lasts; failures
-that are not the user's are retried with growing pauses. The scheduler keeps times of the leader's
-own clock only, so a new leader starts without any; that costs a little locality, never correctness.
+that are not the user's are retried with growing pauses, and so are losses from the second on: a
+task whose inputs cannot be read now would else use up its losses within seconds.
+
+The scheduler keeps times of the leader's own clock only, so a new leader starts without any; that
+costs a little locality, never correctness.
 """
 
 from __future__ import annotations
@@ -31,7 +34,8 @@ class SchedulerConfig:
     Attributes:
         locality_delay_s: How long a task may wait for a node that has its inputs.
         retry_elsewhere_s: How long a failed task may wait for a node on which it did not fail.
-        retry_pause_s: Pause before the first retry that is not the user's fault; doubles.
+        retry_pause_s: Pause before the first retry that is not the user's fault, and before the one
+            after a second loss; doubles.
         retry_pause_max_s: The longest such pause.
         backup_after_s: No attempt younger than this gets a backup.
         backup_factor: Nor one younger than so many medians of its stage.
@@ -141,6 +145,7 @@ class Scheduler:
         """From when on this node may have the task."""
         due = wait.since
         innocent = sum(n for kind, n in task.failures.items() if kind is not ErrorKind.USER)
+        innocent += max(0, task.losses - 1)
         if innocent:
             pause = self._config.retry_pause_s * 2 ** min(innocent - 1, 16)
             due = wait.since + min(pause, self._config.retry_pause_max_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -396,13 +397,17 @@ async def test_many_jobs_share_the_slots_and_all_end(world: World, pack: MakePac
         assert world.counts(await world.ended("n1", name)) == ANSWER
 
 
-async def test_a_group_that_never_receives_its_job_ends(world: World) -> None:
+async def test_a_group_that_never_receives_its_job_ends(world: World, pack: MakePack) -> None:
+    """And whoever goes on submitting it is not told that it was accepted."""
     world.config = replace(world.config, abandoned_s=0.02)
     await world.start("n0")
-    pointer = JobPointer(PointerState.ACTIVE, ("n0",), b"digest")
+    late = pack("lost")
+    pointer = JobPointer(PointerState.ACTIVE, ("n0",), hashlib.sha256(late).digest())
     await world.registers.create("job/lost", encode(pointer))
     form = encode(Form("lost", ("n0",), campaign=True))
     await world.nodes["n0"].rpc.call("n0", "job/form", form, timeout=1.0)
     status = await world.ended("n0", "lost")
     assert status.status is JobPhase.DEAD
     await world.until(lambda: not world.stored["n0"])
+    with pytest.raises(JobRefused, match="given up"):
+        await submit(world, "n0", late)

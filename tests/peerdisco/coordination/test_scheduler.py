@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from peerdisco.coordination.facts import (
     Assigned,
     AttemptEnded,
+    AttemptLost,
     InputsResolved,
     JobSubmitted,
     NodeLost,
@@ -93,6 +94,18 @@ def test_failures_that_are_not_the_users_are_retried_with_growing_pauses() -> No
         due = 10.0 * count + CONFIG.retry_pause_s * 2**count
         choice = scheduler.choose(state, "a", alive=["a"], now=10.0 * count)
         assert choice == Choice(again_at=due)
+        assert scheduler.choose(state, "a", alive=["a"], now=due) == Choice((0, 0))
+
+
+def test_an_attempt_that_vanished_is_repeated_at_once_and_then_with_growing_pauses() -> None:
+    """A job on real machines died in seconds of inputs that a cut had put out of reach for ten."""
+    state, scheduler = job([["a"]])
+    for count in range(4):
+        state.apply(AttemptLost(assign(state, scheduler, 0, "a", 0.0), "vanished", 0.0))
+        due = 10.0 * count + (CONFIG.retry_pause_s * 2 ** (count - 1) if count else 0.0)
+        if count:
+            now = 10.0 * count
+            assert scheduler.choose(state, "a", alive=["a"], now=now) == Choice(again_at=due)
         assert scheduler.choose(state, "a", alive=["a"], now=due) == Choice((0, 0))
 
 
