@@ -2,7 +2,7 @@
 
 A campaign fails when any play does, when a second play of the same schedule in another process
 under another hash seed gives another digest, and, when it is large enough to expect it, when a
-kind of fault or a knob was never used.
+kind of fault or a knob was never used, or a rare branch never reached.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from pathlib import Path
 
 import msgspec
 
-from peerdisco_sim.result import Result, missing_coverage
+from peerdisco_sim.result import Result, unreached, unused
 from peerdisco_sim.runner import Job, differing, run_all
 from peerdisco_sim.schedule import Schedule, read_schedule
 from peerdisco_sim.swarm import DURATION_S, generate
 from peerdisco_sim.workloads import WORKLOADS
 
 REPEAT_SHARE = 0.02
-COVERAGE_SEEDS_MIN = 200
-"""From so many seeds on, whatever was never used cannot be chance."""
+UNUSED_SEEDS_MIN, UNREACHED_SEEDS_MIN = 60, 200
+"""From so many seeds on, a fault or a knob that was never used, and a rare branch that was never
+reached, cannot be chance."""
 
 CORPUS = Path(__file__).parents[1] / "corpus"
 
@@ -50,6 +51,12 @@ class Campaign:
     def failed(self) -> bool:
         """Whether anything was wrong."""
         return bool(self.complaints) or any(result.violations for result in self.results)
+
+    def uncovered(self) -> list[str]:
+        """What so many plays should have used and reached, and did not."""
+        lines = unused(self.results) if len(self.results) >= UNUSED_SEEDS_MIN else []
+        enough = len(self.results) >= UNREACHED_SEEDS_MIN
+        return lines + (unreached(self.results) if enough else [])
 
 
 def swarm_job(seed: int, *, duration_s: float = DURATION_S, nodes: int | None = None) -> Job:
@@ -113,8 +120,7 @@ def run_campaign(
         chosen = [(begun[each.label], each) for each in campaign.results[::every]]
         campaign.repeated = len(chosen)
         campaign.complaints = differing(chosen)
-    if len(campaign.results) >= COVERAGE_SEEDS_MIN:
-        campaign.complaints = [*campaign.complaints, *missing_coverage(campaign.results)]
+    campaign.complaints = [*campaign.complaints, *campaign.uncovered()]
     campaign.wall_s = time.monotonic() - began
     return campaign
 

@@ -29,8 +29,8 @@ class AppendHistory:
 
 
 @dataclass(slots=True)
-class TagHistory:
-    """Of a tag to which anything is done."""
+class CallHistory:
+    """What anybody asked for, and was told."""
 
     operations: list[Operation] = field(default_factory=list)
 
@@ -54,5 +54,13 @@ class TagHistory:
         return [each for each in self.operations if each.action is not NOTHING]
 
 
+class TagHistory(CallHistory):
+    """Of a tag to which anything is done."""
+
+
+class JobHistory(CallHistory):
+    """Of a job, by all who submit it, look at it, kill and purge it."""
+
+
 NOTHING = "nothing"
-History = AppendHistory | TagHistory
+History = AppendHistory | CallHistory

@@ -117,20 +117,23 @@ def broken(schedule: Schedule, label: str, replay: str, name: str, detail: str) 
     )
 
 
-def missing_coverage(results: Iterable[Result]) -> list[str]:
-    """Kinds of faults, knobs and rare branches that no play used or reached, each in words."""
+def unused(results: Iterable[Result]) -> list[str]:
+    """Kinds of faults and knobs that no play used, each in words."""
     kinds: dict[str, None] = {}
     knobs: dict[str, None] = {}
-    marks: dict[str, None] = {}
     for result in results:
         kinds |= dict.fromkeys(result.faults)
         knobs |= dict.fromkeys(result.knobs)
-        marks |= dict.fromkeys(name for name, count in result.marks.items() if count)
     missing = [f"the fault {kind} never happened" for kind in FAULTS if kind not in kinds]
-    missing += [f"the knob {name} was never turned" for name in KNOBS if name not in knobs]
-    return missing + [
-        f"never reached: {words}" for name, words in MARKS.items() if name not in marks
-    ]
+    return missing + [f"the knob {name} was never turned" for name in KNOBS if name not in knobs]
+
+
+def unreached(results: Iterable[Result]) -> list[str]:
+    """Rare branches that no play reached, each in words."""
+    marks: dict[str, None] = {}
+    for result in results:
+        marks |= dict.fromkeys(name for name, count in result.marks.items() if count)
+    return [f"never reached: {words}" for name, words in MARKS.items() if name not in marks]
 
 
 def summary(results: Sequence[Result], **more: object) -> str:

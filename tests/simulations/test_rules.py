@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+
 from peerdisco_gossip import MemberState
 from peerdisco_sim.checkers.blob_rules import BlobRules
-from peerdisco_sim.checkers.job_rules import AFTERLIFE_S, ATTEMPTS_MAX, JobRules
+from peerdisco_sim.checkers.job_rules import (
+    AFTERLIFE_S,
+    ATTEMPTS_MAX,
+    STORM_ATTEMPTS,
+    STORM_S,
+    JobRules,
+)
+from peerdisco_sim.checkers.lookup_rules import Trail, hops_max, wrong_with
 from peerdisco_sim.checkers.membership_rules import Belief, MembershipRules, TellingRules
 from peerdisco_sim.checkers.raft_rules import Item, Members, RaftRules
 from peerdisco_sim.checkers.register_rules import AcceptorRules
@@ -248,6 +257,32 @@ def test_traffic_copies_without_need_are_noticed() -> None:
     assert verdicts.taken() == ["B8 copied again and again"]
 
 
+# -- lookups ----------------------------------------------------------------------------------
+
+
+def test_lookups_that_end_soon_at_the_nearest_are_fine_and_others_are_noticed() -> None:
+    near, far, key = b"\x01", b"\xf0", b"\x00"
+    trail = Trail()
+    trail.begun([far])
+    trail.told(far, [near])
+    assert wrong_with(key, [far, near], [near, far], trail, 9) == ""
+    assert "is nearest" in wrong_with(key, [far, near], [far], trail, 9)
+    assert "is nearest" in wrong_with(key, [far, near], [], trail, 9)
+    assert "datagrams" in wrong_with(key, [far, near], [near], trail, 99)
+
+
+def test_lookups_that_go_round_are_noticed() -> None:
+    chain = [bytes([255 - number]) for number in range(8)]
+    trail = Trail()
+    trail.begun(chain[:1])
+    for one, following in itertools.pairwise(chain):
+        trail.told(one, [following])
+    trail.told(b"stranger", [chain[-1]])
+    assert hops_max(8) == 5
+    assert "8 hops among 9 nodes" in wrong_with(b"\x00", chain, chain[::-1], trail, 9)
+    assert wrong_with(chain[3], chain, chain[3:4], trail, 9) == ""
+
+
 # -- registers --------------------------------------------------------------------------------
 
 
@@ -329,12 +364,12 @@ def test_jobs_a_life_with_a_backup_and_a_loss_is_fine() -> None:
     rules.submitted("j", exact=True)
     rules.acknowledged("j")
     before = rules.asked("j")
-    rules.assigned("j", 1, (0, 0), "a", backup=False)
-    rules.assigned("j", 2, (0, 0), "b", backup=True)
+    rules.assigned("j", 1, (0, 0), "a", 1.0, backup=False)
+    rules.assigned("j", 2, (0, 0), "b", 1.0, backup=True)
     run(rules, 1, "a")
     run(rules, 2, "b")
     rules.node_lost("j", "b")
-    rules.assigned("j", 3, (0, 0), "c", backup=True)
+    rules.assigned("j", 3, (0, 0), "c", 1.0, backup=True)
     run(rules, 3, "c")
     rules.read("j", 3, "c", 5, 5)
     rules.finished("j", 3)
@@ -343,7 +378,7 @@ def test_jobs_a_life_with_a_backup_and_a_loss_is_fine() -> None:
     rules.told("j", rules.asked("j"), 5, "ready", "b")
     rules.told("j", rules.asked("j"), 5, "ready", "c")
     rules.told("j", before, 4, "active", "a")
-    rules.assigned("j", 4, (0, 1), "a", backup=False)
+    rules.assigned("j", 4, (0, 1), "a", 1.0, backup=False)
     assert verdicts.taken() == []
     assert (rules.attempts, rules.backups) == (3, 2)
 
@@ -351,12 +386,12 @@ def test_jobs_a_life_with_a_backup_and_a_loss_is_fine() -> None:
 def test_jobs_runs_that_nobody_ordered_are_noticed() -> None:
     verdicts = Verdicts()
     rules = JobRules(verdicts)
-    rules.assigned("j", 1, (0, 0), "a", backup=False)
+    rules.assigned("j", 1, (0, 0), "a", 1.0, backup=False)
     run(rules, 1, "b")
     assert verdicts.taken() == ["F1 not assigned"]
     run(rules, 1, "a")
     assert verdicts.taken() == ["J2 run twice"]
-    rules.assigned("j", 1, (0, 0), "a", backup=False)
+    rules.assigned("j", 1, (0, 0), "a", 1.0, backup=False)
     assert verdicts.taken() == ["J2 number used twice"]
     rules.submitted("j", exact=True)
     rules.read("j", 1, "a", 4, 5)
@@ -367,26 +402,37 @@ def test_jobs_excess_is_noticed() -> None:
     verdicts = Verdicts()
     rules = JobRules(verdicts)
     for attempt, node in enumerate("abc", 1):
-        rules.assigned("j", attempt, (0, 0), node, backup=attempt > 1)
+        rules.assigned("j", attempt, (0, 0), node, 1.0, backup=attempt > 1)
     assert verdicts.taken() == ["J8 too many copies"]
     for attempt in range(4, ATTEMPTS_MAX + 2):
         rules.retired("j", attempt - 1)
-        rules.assigned("j", attempt, (0, 1), "a", backup=False)
+        rules.assigned("j", attempt, (0, 1), "a", 5.0 * attempt, backup=False)
         rules.retired("j", attempt)
     assert verdicts.taken() == []
     for attempt in range(ATTEMPTS_MAX + 2, ATTEMPTS_MAX + 6):
-        rules.assigned("j", attempt, (0, 1), "a", backup=False)
+        rules.assigned("j", attempt, (0, 1), "a", 5.0 * attempt, backup=False)
         rules.retired("j", attempt)
     assert verdicts.taken() == ["J7 too many attempts"]
-    rules.assigned("j", 900, (0, 2), "a", backup=False)
+    rules.assigned("j", 900, (0, 2), "a", 1.0, backup=False)
     rules.runs("j", 900, (0, 2), "a", 1.0, busy=3, slots=2)
     assert verdicts.taken() == ["J7 too few slots"]
+
+
+def test_jobs_retries_without_pauses_are_noticed() -> None:
+    verdicts = Verdicts()
+    rules = JobRules(verdicts)
+    for attempt in range(1, STORM_ATTEMPTS + 2):
+        assert verdicts.taken() == []
+        now = STORM_S * attempt / (STORM_ATTEMPTS + 2)
+        rules.assigned("j", attempt, (0, 0), "a", now, backup=False)
+        rules.retired("j", attempt)
+    assert verdicts.taken() == ["J7 retry storm"]
 
 
 def test_jobs_ends_that_are_none_are_noticed() -> None:
     verdicts = Verdicts()
     rules = JobRules(verdicts)
-    rules.assigned("j", 1, (0, 0), "a", backup=False)
+    rules.assigned("j", 1, (0, 0), "a", 1.0, backup=False)
     rules.killed("j", "a")
     assert verdicts.taken() == ["J6 kill not committed"]
     rules.told("j", rules.asked("j"), 3, "ready", "a")

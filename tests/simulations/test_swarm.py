@@ -10,11 +10,12 @@ import pytest
 import peerdisco_sim.daemon as daemon_module
 from peerdisco.machine import Knob
 from peerdisco_sim.arena import Arena
+from peerdisco_sim.campaign import UNREACHED_SEEDS_MIN, UNUSED_SEEDS_MIN, Campaign
 from peerdisco_sim.checkers.marks import MARKS
 from peerdisco_sim.faults import FAULTS
 from peerdisco_sim.knobs import KNOBS, USUAL, knobs_of
 from peerdisco_sim.play import check
-from peerdisco_sim.result import Result, missing_coverage
+from peerdisco_sim.result import Result, unreached, unused
 from peerdisco_sim.schedule import Schedule, Value
 from peerdisco_sim.swarm import generate
 from peerdisco_sim.workloads import WORKLOADS
@@ -48,16 +49,25 @@ def test_seeds_differ_in_what_they_leave_out() -> None:
     assert len(frozenset(mixes)) > 0.9 * len(mixes)
 
 
-def test_what_was_never_used_is_named() -> None:
-    result = Result(
-        label="",
-        replay="",
-        faults=dict.fromkeys(FAULTS, 1),
-        knobs=tuple(KNOBS)[1:],
-        marks=dict.fromkeys(MARKS, 1),
-    )
-    assert [f"the knob {next(iter(KNOBS))} was never turned"] == missing_coverage([result])
-    assert len(FAULTS) + len(KNOBS) + len(MARKS) == len(missing_coverage([]))
+def test_what_was_never_used_or_reached_is_named() -> None:
+    faults, knobs, marks = dict.fromkeys(FAULTS, 1), tuple(KNOBS), dict.fromkeys(MARKS, 1)
+    marks[next(iter(MARKS))] = 0
+    result = Result(label="", replay="", faults=faults, knobs=knobs[1:], marks=marks)
+    assert [f"the knob {knobs[0]} was never turned"] == unused([result])
+    assert [f"never reached: {next(iter(MARKS.values()))}"] == unreached([result])
+    assert len(FAULTS) + len(KNOBS) == len(unused([]))
+    assert len(MARKS) == len(unreached([]))
+
+
+def test_a_campaign_that_uses_and_reaches_too_little_fails() -> None:
+    nothing = Result(label="", replay="")
+    few = Campaign([nothing] * (UNUSED_SEEDS_MIN - 1))
+    enough = Campaign([nothing] * UNUSED_SEEDS_MIN)
+    many = Campaign([nothing] * UNREACHED_SEEDS_MIN)
+    assert [] == few.uncovered()
+    assert unused([]) == enough.uncovered()
+    assert unused([]) + unreached([]) == many.uncovered()
+    assert Campaign(complaints=enough.uncovered()).failed
 
 
 def test_a_node_asks_for_every_knob(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,14 +57,20 @@ class HygieneChecker:
         machine = self._arena.cluster.node(name)
         loop = asyncio.get_running_loop()
         me = asyncio.current_task()
-        # Those that were told to end get their turn from `asyncio.run` on a real machine.
-        tasks = [t for t in asyncio.all_tasks() if t is not me and not t.cancelling()]
-        # What aiohttp has not ended within its patience is ended by `asyncio.run`, too.
-        ours = [t for t in tasks if not describe(t).startswith("RequestHandler.")]
-        is_quiet = len(ours) == len(tasks)
-        tasks = ours
+        # What was told to end, and what aiohttp has not ended within its patience, gets its turn
+        # from `asyncio.run` on a real machine, and so do their children, whom they will tell.
+        tasks = [task for task in asyncio.all_tasks() if task is not me]
+        handlers = [task for task in tasks if describe(task).startswith("RequestHandler.")]
+        ending = dict.fromkeys([*handlers, *(task for task in tasks if task.cancelling())])
+        waiting = list(ending)
+        while waiting:
+            children = [task for task in children_of(waiting.pop()) if task not in ending]
+            ending.update(dict.fromkeys(children))
+            waiting += children
+        tasks = [task for task in tasks if task not in ending]
         if tasks:
-            self._arena.fail("N2 tasks left", f"{len(tasks)}: {describe(tasks[0])}", name)
+            # A set has no order that a replay could rely on.
+            self._arena.fail("N2 tasks left", f"{len(tasks)}: {min(map(describe, tasks))}", name)
         bound = [*machine.udp_ports._bound, *machine.tcp_ports._bound]
         ports = [address for address in bound if address[1] in (PEER_PORT, HTTP_PORT)]
         if ports:
@@ -74,7 +80,7 @@ class HygieneChecker:
             for _, _, function, handle in self._arena.world._heap
             if function is None and handle._loop is loop and not handle._cancelled
         ]
-        if timers and is_quiet:
+        if timers and not handlers:
             self._arena.fail("N2 timers left", f"{len(timers)}: {timers[0]!r}", name)
 
     def _look(self) -> None:
@@ -98,9 +104,26 @@ class HygieneChecker:
 
 def describe(task: asyncio.Task[object]) -> str:
     """A task by the coroutines that it is in, outermost first."""
-    names = []
+    return " > ".join(getattr(each, "__qualname__", type(each).__name__) for each in _stack(task))
+
+
+def children_of(task: asyncio.Task[object]) -> list[asyncio.Task[object]]:
+    """The tasks that it has begun in the groups that it is in the middle of, and waits for."""
+    frames = [frame for each in _stack(task) if (frame := getattr(each, "cr_frame", None))]
+    groups = [
+        value
+        for frame in frames
+        for value in frame.f_locals.values()
+        if isinstance(value, asyncio.TaskGroup)
+    ]
+    return [child for group in groups for child in group._tasks]
+
+
+def _stack(task: asyncio.Task[object]) -> list[object]:
+    """The coroutines that a task is in, and last what it waits for."""
+    found = []
     inner: object = task.get_coro()
     while inner is not None:
-        names.append(getattr(inner, "__qualname__", type(inner).__name__))
+        found.append(inner)
         inner = getattr(inner, "cr_await", None)
-    return " > ".join(names)
+    return found

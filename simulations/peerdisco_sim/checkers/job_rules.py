@@ -7,7 +7,8 @@ was told. `jobs.py` listens to the real ones, tests feed them by hand.
     J2  an attempt runs at most once, and reads exactly the records that its producers wrote
     J3  a job dies only of a cause      J4  time goes forward, and an end is final, for everybody
     J5  an acknowledged job survives    J6  nothing of a job starts long after its end
-    J7  slots and attempts are bounded  J8  a task has one backup at most
+    J7  slots and attempts are bounded, and retries are paced
+    J8  a task has one backup at most
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ ATTEMPTS_MAX = 64
 AFTERLIFE_S = 45.0
 """So late may an assignment that was committed before the end still reach its node."""
 
+STORM_S, STORM_ATTEMPTS = 10.0, 20
+"""No task gets more attempts than that within that time: retries that are not paced are a storm."""
+
 TaskKey = tuple[int, int]
 
 
@@ -33,7 +37,7 @@ class _Job:
     index: int = 0
     assigned: dict[int, tuple[TaskKey, str]] = field(default_factory=dict)
     running: dict[TaskKey, dict[int, None]] = field(default_factory=dict)
-    given: dict[TaskKey, int] = field(default_factory=dict)
+    given: dict[TaskKey, list[float]] = field(default_factory=dict)
     ran: dict[int, str] = field(default_factory=dict)
     exact: bool = False
     ended: str = ""
@@ -83,7 +87,9 @@ class JobRules:
         """The job was taken. `exact`: its functions read all that they are given."""
         self.job(name).exact = exact
 
-    def assigned(self, name: str, attempt: int, key: TaskKey, node: str, *, backup: bool) -> None:
+    def assigned(
+        self, name: str, attempt: int, key: TaskKey, node: str, now: float, *, backup: bool
+    ) -> None:
         """A node was given an attempt (J7, J8)."""
         job = self.job(name)
         if job.ended:
@@ -97,9 +103,13 @@ class JobRules:
         copies[attempt] = None
         if len(copies) > COPIES_MAX:
             self._fail("J8 too many copies", f"{name}: {list(copies)} of task {key}", node)
-        given = job.given[key] = job.given.get(key, 0) + 1
-        if given > ATTEMPTS_MAX:
-            self._fail("J7 too many attempts", f"{name}: task {key} has had {given}", node)
+        given = job.given.setdefault(key, [])
+        given.append(now)
+        if len(given) > ATTEMPTS_MAX:
+            self._fail("J7 too many attempts", f"{name}: task {key} has had {len(given)}", node)
+        if len(given) > STORM_ATTEMPTS and now - given[-STORM_ATTEMPTS - 1] < STORM_S:
+            detail = f"{name}: task {key} has had {STORM_ATTEMPTS + 1} in {STORM_S:.0f} s"
+            self._fail("J7 retry storm", detail, node)
 
     def retired(self, name: str, attempt: int) -> None:
         """An attempt has failed, or was lost."""

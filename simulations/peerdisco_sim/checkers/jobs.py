@@ -7,6 +7,7 @@ ended and is known to the whole core, and nothing of it is left behind.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from peerdisco.coordination import JobPhase, NoSuchJob
 from peerdisco.coordination.errors import JobUnreachable
@@ -30,10 +31,15 @@ from peerdisco.coordination.replica import JobReplica
 from peerdisco.execution.paths import SEGMENTS, SPOOL, job_of
 from peerdisco.messages import Assignment, Finished, InputsLost, Outcome, decode
 from peerdisco.node import Node
+from peerdisco.worker.messages import RunTask
 from peerdisco_sim.arena import Arena
 from peerdisco_sim.checkers import taps
 from peerdisco_sim.checkers.job_rules import JobRules
 from peerdisco_sim.disk import SimDisk
+from peerdisco_sim.histories import JobHistory
+from peerdisco_sim.job_model import DEAD, READY, End, JobModel
+from peerdisco_sim.linearizability import Operation, Verdict, decide
+from peerdisco_sim.processes import SimProcesses
 
 OWNER = "simulation"
 """Jobs of this owner read all that they are given."""
@@ -45,7 +51,11 @@ GARBAGE_S_MAX = 30.0
 
 
 class JobChecker:
-    """F1 and J2 to J8 of the list in `__init__.py`; J1 is the workloads' own."""
+    """F1, J2 to J8 and R7 of the list in `__init__.py`; J1 is the workloads' own.
+
+    Attributes:
+        undecided: Histories that could not be judged within their budget.
+    """
 
     name = "jobs"
 
@@ -54,6 +64,7 @@ class JobChecker:
         self._arena = arena
         self.rules = JobRules(self._fail)
         self.marks: Counter[str] = Counter()
+        self.undecided = 0
         self._coordinators: dict[str, str] = {}
         arena.observe(self._observe)
 
@@ -84,6 +95,7 @@ class JobChecker:
 
         taps.before(node.groups, "_admit", admitted)
         taps.around_async(node.runner, "run", lambda assignment: self._runs(node, assignment))
+        taps.before(node.runner._pool, "execute", lambda request, _: self._begins(node, request))
         taps.around_async(directory, "submit", submitted)
         taps.around_async(directory, "wait", waited)
         taps.around_async(directory, "kill", lambda job: lambda _: self.rules.killed(job, me))
@@ -107,7 +119,8 @@ class JobChecker:
             case Assigned():
                 self.marks["job.backup"] += fact.backup
                 key = (fact.stage, fact.task)
-                rules.assigned(job, fact.attempt, key, fact.node, backup=fact.backup)
+                now = self._arena.world.now
+                rules.assigned(job, fact.attempt, key, fact.node, now, backup=fact.backup)
             case AttemptEnded():
                 self.marks["job.inputs_lost"] += isinstance(fact.outcome, InputsLost)
                 if isinstance(fact.outcome, Finished):
@@ -148,6 +161,14 @@ class JobChecker:
 
         return ended
 
+    def _begins(self, node: Node, request: RunTask) -> None:
+        """J7: a worker is told how much memory this node's machine can spare for one task."""
+        usual = node.config.task_memory_bytes
+        allowed = int(self._arena.schedule.knobs.get("execution.memory_bytes_max", usual))
+        if request.memory_bytes_max > allowed:
+            detail = f"{request.assignment.job}: {request.memory_bytes_max} of {allowed} bytes"
+            self._fail("J7 too much memory", detail, node.identity.node_id)
+
     def _fail(self, rule: str, detail: str, node: str) -> None:
         self._arena.fail(rule, detail, self._arena.name_of(node) if node else "")
 
@@ -161,12 +182,26 @@ class JobChecker:
         return next((f"J6: {left}" for left in self._left_behind()), "")
 
     def at_rest(self) -> None:
-        """J5: the core can tell of every acknowledged job how it ended."""
+        """J5, R7: the core can tell how every acknowledged job ended, and always told the truth."""
         if wrong := self.waiting_for():
             self._arena.fail("J6 left behind", wrong)
+        for name, history in self._arena.histories.items():
+            if isinstance(history, JobHistory):
+                self._judge(name, history)
         for name, job in self.rules.jobs.items():
             if job.acknowledged and not job.purged:
                 self._known(name)
+
+    def _judge(self, name: str, history: JobHistory) -> None:
+        """R7. The job's end by itself is added to what clients did."""
+        operations = history.known()
+        job = self.rules.jobs.get(name.removeprefix("job "))
+        if job is not None and job.ended in (READY, DEAD) and operations:
+            operations.append(Operation(operations[0].call, job.ended_at, End(job.ended)))
+        decision = decide(operations, JobModel())
+        self.undecided += decision.verdict is Verdict.UNDECIDED
+        if decision.verdict is Verdict.VIOLATION:
+            self._arena.fail("R7 not linearizable", f"{name}: nothing explains {decision.stuck}")
 
     def _known(self, name: str) -> None:
         machine = next((each for each in self._arena.core if self._arena.node(each)), "")
@@ -185,16 +220,21 @@ class JobChecker:
             f"{what} on {name}"
             for name in self._arena.core
             if (node := self._arena.node(name)) is not None
-            for what in self._rests(node, self._arena.cluster.node(name).devices["disk"])
+            for what in self._rests(node, self._arena.cluster.node(name).devices)
         ]
 
-    def _rests(self, node: Node, disk: object) -> list[str]:
+    def _rests(self, node: Node, devices: Mapping[str, object]) -> list[str]:
+        disk, processes = devices["disk"], devices["processes"]
         assert isinstance(disk, SimDisk)
+        assert isinstance(processes, SimProcesses)
         over = {name for name, job in self.rules.jobs.items() if job.ended}
         jobs = (group.removeprefix(PREFIX) for group in node.groups.names())
         rests = [f"the group of {job}" for job in jobs if job in over]
         running = [each.assignment for each in node.runner.running()]
         rests += [f"attempt {each.attempt} of {each.job}" for each in running if each.job in over]
+        pool = node.runner._pool
+        lost = len(processes.running) - len(pool._idle) - len(pool._busy)
+        rests += [f"{lost} worker processes that nobody knows"] if lost > 0 else []
         roots = [SPOOL]
         if node.coordination.agent._config.garbage_interval_s <= GARBAGE_S_MAX:
             roots.append(SEGMENTS)

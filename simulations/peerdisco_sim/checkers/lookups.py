@@ -1,20 +1,23 @@
-"""B7: at rest every node of the core finds the node nearest to any key, and asks few for it."""
+"""B7: at rest every node of the core finds the node nearest to any key: see `lookup_rules.py`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from peerdisco.node import Node
+from peerdisco_dht.kademlia.crawl import Crawl
+from peerdisco_dht.kademlia.messages import Contact
 from peerdisco_dht.kademlia.service import CHANNEL
 from peerdisco_dht.keys import KEY_BYTES, key_of_node
 from peerdisco_sim.arena import Arena
 from peerdisco_sim.checkers import taps
+from peerdisco_sim.checkers.lookup_rules import Trail, wrong_with
 
 KEYS_PER_NODE = 2
 TRIES, LEARNING_S = 4, 10.0
 """A node that has just come back is known to few, and tables are refreshed now and then."""
 
 LOOKUP_S_MAX = 30.0
-ASKS_BASE, ASKS_PER_NODE = 16, 6
-"""Datagrams that one lookup may send, answers to others included."""
 
 
 class LookupChecker:
@@ -26,6 +29,8 @@ class LookupChecker:
         """See Checker."""
         self._arena = arena
         self._sent: dict[str, int] = {}
+        self._key = b""
+        self._trail = Trail()
         arena.observe(self._observe)
 
     def _observe(self, name: str, node: Node) -> None:
@@ -35,6 +40,20 @@ class LookupChecker:
                 self._sent[name] = self._sent.get(name, 0) + 1
 
         taps.before(node.membership._datagrams, "send", sent)
+        if node.storage.kademlia is not None:
+            taps.before(node.storage.kademlia, "_drive", lambda crawl, *_: self._follow(crawl))
+
+    def _follow(self, crawl: Crawl) -> None:
+        """Note how the lookup of this checker comes to know whom it finds; nodes make others."""
+        if crawl.target != self._key:
+            return
+        trail = self._trail
+        trail.begun(list(crawl._candidates))
+
+        def answered(key: bytes, contacts: Sequence[Contact], _: float) -> None:
+            trail.told(key, [contact.key for contact in contacts])
+
+        taps.before(crawl, "answered", answered)
 
     def at_rest(self) -> None:
         """Look for keys from every node of the core."""
@@ -56,22 +75,14 @@ class LookupChecker:
         node = arena.node(name)
         if node is None or node.storage.kademlia is None or arena.world.failures:
             return ""
-        nodes = {each: arena.node(each) for each in arena.core if each != name}
-        live = {key_of_node(n.identity.node_id): each for each, n in nodes.items() if n is not None}
+        nodes = [arena.node(each) for each in arena.core if each != name]
+        live = [key_of_node(each.identity.node_id) for each in nodes if each is not None]
         if not live:
             return ""
         before = self._sent.get(name, 0)
+        self._key, self._trail = key, Trail()
         task = arena.cluster.node(name).spawn(node.storage.kademlia.lookup(key))
-        found = arena.world.run_until_done(task, LOOKUP_S_MAX)
-        order = [live[contact.key] for contact in found if contact.key in live]
-        nearest = live[min(live, key=lambda each: _distance(each, key))]
-        if order[:1] != [nearest]:
-            return f"{key.hex()[:8]}: {nearest} is nearest, found {order}"
-        asked = self._sent.get(name, 0) - before
-        if asked > ASKS_BASE + ASKS_PER_NODE * len(arena.cluster.names):
-            return f"{key.hex()[:8]}: {asked} datagrams"
-        return ""
-
-
-def _distance(node: bytes, key: bytes) -> int:
-    return int.from_bytes(node, "big") ^ int.from_bytes(key, "big")
+        found = [contact.key for contact in arena.world.run_until_done(task, LOOKUP_S_MAX)]
+        found = [each for each in found if each in live]
+        wrong = wrong_with(key, live, found, self._trail, self._sent.get(name, 0) - before)
+        return f"{key.hex()[:8]}: {wrong}" if wrong else ""

@@ -23,7 +23,6 @@ class TagChecker:
 
     Attributes:
         undecided: Histories that could not be judged within their budget.
-        judged: Histories that were judged.
     """
 
     name = "tags"
@@ -32,12 +31,10 @@ class TagChecker:
         """See Checker."""
         self._arena = arena
         self.undecided = 0
-        self.judged = 0
 
     def at_rest(self) -> None:
         """Judge all histories."""
         for name, history in self._arena.histories.items():
-            self.judged += 1
             if isinstance(history, AppendHistory):
                 self._judge_appends(name, history)
             elif isinstance(history, TagHistory):

@@ -18,6 +18,8 @@ from peerdisco.jobpack import PYTHON, build
 from peerdisco.messages import Grouping, JobSpec, Stage
 from peerdisco_sim.checkers.stored import has_intact
 from peerdisco_sim.client import Client, ClientError, Refused
+from peerdisco_sim.histories import JobHistory
+from peerdisco_sim.job_model import ACTIVE, UNKNOWN, Look, Submit
 from peerdisco_sim.workloads.programs import Program, raw
 from peerdisco_sim.workloads.work import API, Work
 from peerdisco_webui.messages import JobState, JobView, Submitted
@@ -29,8 +31,10 @@ WAIT_S = 5.0
 RUN_S_MAX = 400.0
 RESULT_PATIENCE_S = 120.0
 
-ABANDONED = "went away before it was stored"
+GIVEN_UP = "was given up"
 """A submission that took longer than a minute of tries is given up by whoever has half of it."""
+NAMES_MAX = 3
+"""Under so many names one after the other a job is submitted then."""
 
 MACHINE_FAULTS = {
     "worker_lost": ("worker_crash", "worker_kill", "worker_hang"),
@@ -66,7 +70,8 @@ class JobRunner:
         self, name: str, program: Program, *, inputs: tuple[tuple[str, ...], ...] = ()
     ) -> Finished | None:
         """Run a program to its end and judge it; None when it has no right result."""
-        if not await self.submit(name, program, inputs=inputs):
+        name = await self.submit(name, program, inputs=inputs)
+        if not name:
             return None
         view = await self.wait(name)
         if view is None:
@@ -82,39 +87,37 @@ class JobRunner:
 
     async def submit(
         self, name: str, program: Program, *, inputs: tuple[tuple[str, ...], ...] = ()
-    ) -> bool:
-        """Submit until it is acknowledged; False when nobody took it in time."""
-        stages = [Stage("map", Grouping.SPLIT)]
-        if program.has_reduce:
-            stages.append(Stage("reduce", Grouping.GROUP_LABEL))
-        spec = JobSpec(
-            name=name,
-            owner=OWNER,
-            stages=tuple(stages),
-            inputs=inputs or tuple((raw(text),) for text in program.texts),
-            partitions=program.partitions,
-            python=PYTHON,
-        )
-        pack = build(spec, program.functions)
-        try:
-            answer = await self._client.call(
-                "POST",
-                f"{API}/jobs",
-                Submitted,
-                body=pack,
-                timeout_s=25.0,
-                patience_s=SUBMIT_PATIENCE_S,
-                repeatable=True,
-            )
-        except Refused as error:
-            self._work.wrong("J1 job refused", f"{name}: {error}")
-            return False
-        except ClientError as error:
-            self._work.unanswered(f"submitting {name}", error)
-            return False
-        if answer.name != name:
-            self._work.wrong("J1 wrong name", f"{answer.name} for {name}")
-        return True
+    ) -> str:
+        """Submit until it is acknowledged; its name then, empty when nobody took it in time."""
+        for number in range(NAMES_MAX):
+            alias = f"{name}.{number}" if number else name
+            pack = _pack(alias, program, inputs)
+            history = self.history(alias)
+            asked = history.began(self._client.name, self._work.now, Submit())
+            try:
+                answer = await self._client.call(
+                    "POST",
+                    f"{API}/jobs",
+                    Submitted,
+                    body=pack,
+                    timeout_s=25.0,
+                    patience_s=SUBMIT_PATIENCE_S,
+                    repeatable=True,
+                )
+            except Refused as error:
+                if GIVEN_UP in str(error):
+                    continue
+                self._work.wrong("J1 job refused", f"{alias}: {error}")
+                return ""
+            except ClientError as error:
+                self._work.unanswered(f"submitting {alias}", error)
+                return ""
+            history.ended(asked, self._work.now, None)
+            if answer.name != alias:
+                self._work.wrong("J1 wrong name", f"{answer.name} for {alias}")
+            return alias
+        self._work.wrong("J5 job never taken", f"{name} was given up {NAMES_MAX} times")
+        return ""
 
     async def wait(self, name: str) -> JobView | None:
         """The job's last status; None when nobody told it in time."""
@@ -122,15 +125,8 @@ class JobRunner:
         end = self._work.now + RUN_S_MAX
         while view is None or not view.state.is_final:
             since = 0 if view is None else view.version
-            path = f"{API}/jobs/{name}?since={since}&wait_s={WAIT_S:.0f}"
             try:
-                view = await self._client.call(
-                    "GET",
-                    path,
-                    JobView,
-                    timeout_s=WAIT_S + 15.0,
-                    patience_s=WATCH_PATIENCE_S,
-                )
+                view = await self.look(name, since, patience_s=WATCH_PATIENCE_S)
             except Refused as error:
                 self._work.wrong("J5 job lost", f"{name}: {error}")
                 return None
@@ -141,6 +137,34 @@ class JobRunner:
                 self._work.wrong("J3 not ended", f"{name} after {RUN_S_MAX:.0f} s: {view.stages}")
                 return None
         return view
+
+    async def look(self, name: str, since: int, *, patience_s: float) -> JobView:
+        """The job's status, when it is newer than that, or soon; noted for R7. Raises ClientError.
+
+        Since an answer may be long in coming, it is what was true at any time meanwhile.
+        """
+        history = self.history(name)
+        asked = history.began(self._client.name, self._work.now, Look())
+        path = f"{API}/jobs/{name}?since={since}&wait_s={WAIT_S:.0f}"
+        try:
+            view = await self._client.call(
+                "GET", path, JobView, timeout_s=WAIT_S + 15.0, patience_s=patience_s
+            )
+        except ClientError as error:
+            if isinstance(error, Refused) and error.status == 404:
+                history.ended(asked, self._work.now, UNKNOWN)
+            else:
+                history.failed(asked)
+            raise
+        history.ended(asked, self._work.now, view.state.value if view.state.is_final else ACTIVE)
+        return view
+
+    def history(self, name: str) -> JobHistory:
+        """What clients did to a job and saw of it."""
+        histories = self._work.arena.histories
+        found = histories.setdefault(f"job {name}", JobHistory())
+        assert isinstance(found, JobHistory)
+        return found
 
     async def fetch(self, view: JobView) -> Finished | None:
         """All results, read record by record; None when one could not be had in time."""
@@ -196,8 +220,6 @@ class JobRunner:
             if program.fails.strip() not in f"{error.message} {error.traceback}":
                 detail = f"{view.name} says {error.message!r}, not {program.fails!r}"
                 self._work.wrong("J3 wrong cause", detail)
-        elif ABANDONED in error.message:
-            pass  # nobody had been told that the job was accepted when it was given up
         elif not self._is_excused(error.kind):
             detail = f"{view.name}: {error.kind}: {error.message}"
             self._work.wrong("J3 died innocently", detail)
@@ -205,3 +227,18 @@ class JobRunner:
     def _is_excused(self, kind: str) -> bool:
         fired = (event.data.get("kind") for event in self._work.arena.recorder.of_kind("fault"))
         return any(each in MACHINE_FAULTS.get(kind, ()) for each in fired)
+
+
+def _pack(name: str, program: Program, inputs: tuple[tuple[str, ...], ...]) -> bytes:
+    stages = [Stage("map", Grouping.SPLIT)]
+    if program.has_reduce:
+        stages.append(Stage("reduce", Grouping.GROUP_LABEL))
+    spec = JobSpec(
+        name=name,
+        owner=OWNER,
+        stages=tuple(stages),
+        inputs=inputs or tuple((raw(text),) for text in program.texts),
+        partitions=program.partitions,
+        python=PYTHON,
+    )
+    return build(spec, program.functions)
