@@ -68,6 +68,7 @@ class JobSpec(Message, frozen=True, array_like=True):
         submitted_at: Wall time at the client, for people.
         temporary_tag: A tag that the client pushed its own files to, deleted with the job.
         save_results: Whether the results also get the tag `disco:results:<name>`.
+        origins: For each input what people call it, such as a file and where in it; or nothing.
     """
 
     name: str
@@ -80,6 +81,7 @@ class JobSpec(Message, frozen=True, array_like=True):
     submitted_at: float = 0.0
     temporary_tag: str = ""
     save_results: bool = False
+    origins: tuple[str, ...] = ()
 
 
 class Input(Message, frozen=True, array_like=True):
@@ -91,6 +93,7 @@ class Input(Message, frozen=True, array_like=True):
         size: Bytes, 0 when unknown.
         producer: The task of the previous stage that made it, or -1.
         records: Number of records, 0 when unknown.
+        origin: What people call it, for messages; empty when its URLs say it all.
     """
 
     urls: tuple[str, ...]
@@ -98,6 +101,7 @@ class Input(Message, frozen=True, array_like=True):
     size: int = 0
     producer: int = -1
     records: int = 0
+    origin: str = ""
 
 
 class Assignment(Message, frozen=True, array_like=True):
@@ -165,6 +169,7 @@ class TaskError(Message, frozen=True, array_like=True):
         node: Name of the node.
         stage: Name of the stage, once the error ended the job; empty when no task is to blame.
         task: Number of the task, likewise; -1 when no task is to blame.
+        origin: What people call the input.
     """
 
     kind: ErrorKind
@@ -175,6 +180,7 @@ class TaskError(Message, frozen=True, array_like=True):
     node: str = ""
     stage: str = ""
     task: int = -1
+    origin: str = ""
 
 
 class Finished(Message, frozen=True, array_like=True, tag="finished"):

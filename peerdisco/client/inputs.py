@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from peerdisco.client.chunks import cut, size_for, whole
+from peerdisco.client.chunks import Piece, cut, size_for, whole
 from peerdisco.client.cluster import Cluster
 from peerdisco.client.errors import BadInput, NotFound, Refused
 from peerdisco.client.names import TAG_SCHEME, has_scheme, input_tag
@@ -28,9 +28,13 @@ Found = Path | tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Inputs as they stand in a job pack, and the tag that was made for them, if any."""
+    """Inputs as they stand in a job pack, and the tag that was made for them, if any.
+
+    `origins` are the names by which people know them, in the same order.
+    """
 
     inputs: tuple[tuple[str, ...], ...]
+    origins: tuple[str, ...]
     temporary_tag: str = ""
 
 
@@ -48,19 +52,26 @@ def push_inputs(cluster: Cluster, job: str, found: Sequence[Found], *, split: bo
     paths = [entry for entry in found if isinstance(entry, Path)]
     size = _chunk_size(cluster, paths) if split and paths else 0
     resolved: list[tuple[str, ...]] = []
+    origins: list[str] = []
     pushed: list[tuple[str, ...]] = []
     for entry in found:
         if isinstance(entry, Path):
-            pieces = cut(entry, size) if split else [whole(entry)]
+            pieces = list(cut(entry, size)) if split else [whole(entry)]
             blobs = [(blob.url,) for blob in upload(cluster, pieces, owner=job)]
             pushed += blobs
             resolved += blobs
+            origins += [_name(piece, is_all=len(pieces) == 1) for piece in pieces]
         else:
             resolved.append(entry)
+            origins.append("")
     if not paths:
-        return Resolved(tuple(resolved))
+        return Resolved(tuple(resolved), ())
     cluster.append(input_tag(job), pushed, owner=job, brief=True)
-    return Resolved(tuple(resolved), input_tag(job))
+    return Resolved(tuple(resolved), tuple(origins), input_tag(job))
+
+
+def _name(piece: Piece, *, is_all: bool) -> str:
+    return str(piece.path) if is_all else f"{piece.path}, bytes {piece.start} to {piece.stop}"
 
 
 def _as_list(inputs: Iterable[Input]) -> list[Input]:

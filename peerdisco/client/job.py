@@ -230,7 +230,10 @@ def _pack(cluster: Cluster, name: str, arguments: dict[str, Any]) -> bytes:
         split = arguments["map_reader"] is None and arguments["map"] is not None
         pushed = push_inputs(cluster, name, found, split=split)
         spec = msgspec.structs.replace(
-            spec, inputs=pushed.inputs, temporary_tag=pushed.temporary_tag
+            spec,
+            inputs=pushed.inputs,
+            origins=pushed.origins,
+            temporary_tag=pushed.temporary_tag,
         )
         return jobpack.build(spec, functions)
     except jobpack.Unpicklable as error:

@@ -10,6 +10,7 @@ more, and leaves nothing behind: its successor starts from the log.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -284,12 +285,16 @@ class Coordinator:
             if core.submitted:
                 return
             await self._changed.wait(self._config.upkeep_interval_s)
+        origins = itertools.chain(spec.origins, itertools.repeat(""))
+        named = [
+            Input(urls, origin=origin) for urls, origin in zip(spec.inputs, origins, strict=False)
+        ]
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._config.resolve_timeout_s
         pause = self._config.pause_min_s
         while True:
             try:
-                inputs = await resolve(spec.inputs, self._ports.tags, self._ports.failures.storage)
+                inputs = await resolve(named, self._ports.tags, self._ports.failures.storage)
             except Unresolvable as unresolvable:
                 self._dead(core, unresolvable.error)
                 return

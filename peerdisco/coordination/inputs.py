@@ -34,32 +34,36 @@ def names_tag(urls: Sequence[str]) -> bool:
 
 
 async def resolve(
-    inputs: Sequence[Sequence[str]], tags: Tags, failures: tuple[type[Exception], ...]
+    inputs: Sequence[Input], tags: Tags, failures: tuple[type[Exception], ...]
 ) -> list[Input]:
     """Expand all tags, level by level, in the order of the inputs and of each tag.
 
-    Raises Unresolvable when a tag is missing or the limits are passed, and one of `failures` when
-    the tags cannot be read now.
+    What a tag lists keeps the tag as its origin, so that people recognise it. Raises Unresolvable
+    when a tag is missing or the limits are passed, and one of `failures` when the tags cannot be
+    read now.
     """
-    found = [tuple(urls) for urls in inputs]
+    found = list(inputs)
     seen: dict[str, None] = {}
-    while any(names_tag(urls) for urls in found):
-        names = dict.fromkeys(urls[0] for urls in found if names_tag(urls) and urls[0] not in seen)
+    while any(names_tag(one.urls) for one in found):
+        tagged = (one.urls[0] for one in found if names_tag(one.urls))
+        names = dict.fromkeys(url for url in tagged if url not in seen)
         seen.update(names)
         if len(seen) > TAGS_MAX:
             raise _unresolvable(f"the inputs name more than {TAGS_MAX} tags", "")
         contents = await _read(list(names), tags, failures)
-        expanded: list[tuple[str, ...]] = []
-        for urls in found:
-            if names_tag(urls):
+        expanded: list[Input] = []
+        for one in found:
+            if names_tag(one.urls):
                 # The second mention of a tag on one level counts; a deeper one is a repetition.
-                expanded.extend(contents.get(urls[0], []))
+                origin = one.origin or one.urls[0]
+                listed = contents.get(one.urls[0], [])
+                expanded.extend(Input(urls, origin=origin) for urls in listed)
             else:
-                expanded.append(urls)
+                expanded.append(one)
         found = expanded
         if len(found) > INPUTS_MAX:
             raise _unresolvable(f"the job has more than {INPUTS_MAX} inputs", "")
-    return [Input(urls) for urls in found]
+    return found
 
 
 async def _read(

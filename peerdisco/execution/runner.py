@@ -189,7 +189,9 @@ class Runner:
             staged = await self._stager.inputs(assignment, limits)
             inputs = [one for one in staged if isinstance(one, LocalInput)]
             if len(inputs) < len(staged):
-                return self._unreadable(one for one in staged if isinstance(one, Unreadable))
+                return self._unreadable(
+                    running.assignment, (one for one in staged if isinstance(one, Unreadable))
+                )
             outcome = await self._work(running, pack, inputs, target)
             return self._with_log(running, await self._publish(assignment, outcome))
         except SpoolFull as full:
@@ -222,20 +224,21 @@ class Runner:
         return msgspec.structs.replace(outcome, log=log)
 
     def _explain(self, assignment: Assignment, error: TaskError) -> Outcome:
+        bad = [one for one in assignment.inputs if error.input in one.urls]
         if error.kind is ErrorKind.INPUT:
-            bad = [one for one in assignment.inputs if error.input in one.urls]
             producers = tuple(sorted({one.producer for one in bad if one.producer >= 0}))
             if producers:
                 return InputsLost(producers)
-        return Failed(msgspec.structs.replace(error, node=self._name))
+        origin = bad[0].origin if bad else ""
+        return Failed(msgspec.structs.replace(error, node=self._name, origin=origin))
 
-    def _unreadable(self, unreadable: Iterable[Unreadable]) -> Outcome:
+    def _unreadable(self, assignment: Assignment, unreadable: Iterable[Unreadable]) -> Outcome:
         """What was made by a task can be made again; what was not is the user's to see to."""
         missing = list(unreadable)
         for one in missing:
             if one.input.producer < 0:
                 url = one.input.urls[0] if one.input.urls else ""
-                return self._failed(ErrorKind.INPUT, str(one), url=url)
+                return self._explain(assignment, TaskError(ErrorKind.INPUT, str(one), input=url))
         return InputsLost(tuple(sorted({one.input.producer for one in missing})))
 
     async def _publish(self, assignment: Assignment, outcome: Outcome) -> Outcome:

@@ -56,12 +56,13 @@ class JobViews:
     async def list(self, *, prefix: str, after: str, limit: int) -> JobPage:
         """See Jobs."""
         with _translated():
-            summaries = await self._directory.list(prefix)
+            found = await self._directory.list(prefix)
         behind = _position(after) if after else None
-        rest = [one for one in summaries if behind is None or (-one.submitted, one.name) > behind]
+        rest = [one for one in found.jobs if behind is None or (-one.submitted, one.name) > behind]
         page = rest[:limit]
         following = f"{page[-1].submitted!r} {page[-1].name}" if limit < len(rest) else ""
-        return JobPage(jobs=tuple(map(self._line, page)), next=following)
+        lines = tuple(map(self._line, page))
+        return JobPage(jobs=lines, next=following, incomplete=not found.whole)
 
     async def status(self, name: str) -> JobView:
         """See Jobs."""
@@ -165,7 +166,7 @@ def _error(error: TaskError) -> ErrorView:
         kind=error.kind.value,
         message=error.message,
         traceback=error.traceback,
-        input=error.input,
+        input=f"{error.origin} ({error.input})" if error.origin else error.input,
         record=error.record,
         node=error.node,
         stage=error.stage,

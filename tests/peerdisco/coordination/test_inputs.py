@@ -42,7 +42,7 @@ class Tags:
 
 
 async def expand(tags: Tags, *urls: str) -> list[str]:
-    found = await resolve([(url,) for url in urls], tags, (Unavailable,))
+    found = await resolve([Input((url,)) for url in urls], tags, (Unavailable,))
     return [item.urls[0] for item in found]
 
 
@@ -50,6 +50,13 @@ async def test_tags_expand_in_place_and_in_order() -> None:
     tags = Tags(a=[["blob:1"], ["tag://b"], ["blob:4"]], b=[["blob:2"], ["blob:3"]])
     found = await expand(tags, "raw://x", "tag://a", "raw://y")
     assert found == ["raw://x", "blob:1", "blob:2", "blob:3", "blob:4", "raw://y"]
+
+
+async def test_what_a_tag_lists_is_known_by_the_name_that_was_asked_for() -> None:
+    tags = Tags(a=[["tag://b"]], b=[["blob:1"]])
+    asked = [Input(("tag://a",)), Input(("blob:2",), origin="two.txt"), Input(("blob:3",))]
+    found = await resolve(asked, tags, (Unavailable,))
+    assert [item.origin for item in found] == ["tag://a", "two.txt", ""]
 
 
 async def test_a_tag_that_is_named_twice_is_read_once() -> None:

@@ -61,7 +61,7 @@ def test_a_map_that_raises_is_told_with_frames_node_input_and_record(
     assert "peerdisco worker" in told
     assert error.error is not None
     assert 2 == error.error.record
-    assert error.error.input.startswith("blob:b3-")
+    assert error.error.input.startswith(f"{text} (blob:b3-")
     assert error.error.node in ("node-1", "node-2", "node-3")
     assert f"on node {error.error.node}" in told
     assert f"at record 2 of {error.error.input}" in told
