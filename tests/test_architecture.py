@@ -64,6 +64,7 @@ PURE = (
     "dht_storage/peerdisco_dht/registers/acceptor.py",
     "dht_storage/peerdisco_dht/registers/value.py",
     "dht_storage/peerdisco_dht/tags/head.py",
+    "dht_storage/peerdisco_dht/tags/tokens.py",
 )
 IMPURE_IMPORTS = (
     "asyncio",

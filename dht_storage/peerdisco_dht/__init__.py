@@ -16,6 +16,7 @@ from peerdisco_dht.config import StorageConfig
 from peerdisco_dht.errors import (
     BadName,
     Conflict,
+    Denied,
     Forgotten,
     Limit,
     NoSuchBlob,
@@ -43,7 +44,9 @@ from peerdisco_dht.messages import BadMessage, decode, encode
 from peerdisco_dht.movement import Movement, Share
 from peerdisco_dht.registers.registers import Registers, Versioned
 from peerdisco_dht.storage import Storage
-from peerdisco_dht.tags.tags import TAG_OWNER, Tag, TagInfo, TagPage, Tags
+from peerdisco_dht.tags.answers import Tag, TagHistory, TagInfo, TagPage
+from peerdisco_dht.tags.tags import TAG_OWNER, Tags
+from peerdisco_dht.tags.tokens import Caller, TokenKind
 from peerdisco_dht.upkeep import MemberView, UpkeepConfig, choose_voters, plan
 
 __all__ = [
@@ -56,6 +59,9 @@ __all__ = [
     "Tag",
     "TagInfo",
     "TagPage",
+    "TagHistory",
+    "Caller",
+    "TokenKind",
     "TAG_OWNER",
     "Registers",
     "Versioned",
@@ -95,6 +101,7 @@ __all__ = [
     "NoSuchTag",
     "NoSuchBlob",
     "Conflict",
+    "Denied",
     "Limit",
     "Unavailable",
     "Forgotten",

@@ -49,3 +49,7 @@ class Forgotten(StorageError):
 
     It was not applied now: doubling an operation would be worse than refusing it.
     """
+
+
+class Denied(StorageError, PermissionError):
+    """The caller's token does not allow this with the tag. Nothing was changed."""

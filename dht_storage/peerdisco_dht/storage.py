@@ -125,8 +125,9 @@ class Storage:
         self._segments = _Segments(self.blobs)
         self._sealer = Sealer(router, self._background, self._segments.put_bytes)
         self.tags = Tags(
-            router, epochs, self._keeper, self._segments, pinner, wall_time, rng, config
-        )
+            router, self._background, epochs, self._keeper, self._segments, pinner, wall_time, rng,
+            entropy, config,
+        )  # fmt: skip
         self._owner_of = owner_of
         Participant(me, self._shelf, disk, index, leases, epochs, self._keeper, config)
         Marker(epochs, self._keeper, router, self._references, config)

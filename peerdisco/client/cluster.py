@@ -8,9 +8,13 @@ from collections.abc import Iterator, Sequence
 from urllib.parse import quote
 
 from peerdisco.client.connection import Body
+from peerdisco.client.names import owner
 from peerdisco.client.remote_file import RemoteFile
 from peerdisco.client.session import Session
 from peerdisco_webui.messages import (
+    OPERATION_HEADER,
+    PROOF_HEADER,
+    USER_HEADER,
     Append,
     AttributeValue,
     BlobView,
@@ -26,8 +30,11 @@ from peerdisco_webui.messages import (
     MemberView,
     Replace,
     Submitted,
+    TagHistory,
     TagPage,
+    TagTokenKind,
     TagView,
+    TokenValue,
 )
 from peerdisco_webui.raft_messages import (
     GroupDetail,
@@ -173,14 +180,19 @@ class Cluster:
         """A blob as a binary file that survives the death of the node it is read from."""
         return RemoteFile(self.session, f"/api/v1/blobs/{quote(blob, safe='')}")
 
-    def tag(self, name: str) -> TagView:
-        """A tag."""
-        return self.session.call("GET", _tag(name), TagView)
+    def tag(self, name: str, *, token: str | None = None) -> TagView:
+        """A tag. `token` is one of the tag's own here and below; TokenNeeded without it."""
+        return self.session.call("GET", _tag(name), TagView, headers=_proof(token))
 
     def tags(self, *, prefix: str = "", after: str = "", limit: int = PAGE_SIZE) -> TagPage:
         """One page of the names of tags, in order."""
         query = {"prefix": prefix, "after": after, "limit": limit}
         return self.session.call("GET", "/api/v1/tags", TagPage, query=query)
+
+    def tag_history(self, name: str, *, token: str | None = None) -> TagHistory:
+        """The last changes of a tag, newest first."""
+        path = f"{_tag(name)}/history"
+        return self.session.call("GET", path, TagHistory, headers=_proof(token))
 
     def append(
         self,
@@ -188,44 +200,81 @@ class Cluster:
         urls: Sequence[Sequence[str]],
         *,
         unique: bool = False,
+        delayed: bool = False,
         owner: str = "",
         brief: bool = False,
+        token: str | None = None,
     ) -> TagView:
         """Put URLs in front of a tag, once, however often the request had to be repeated.
 
-        With `brief` the answer has the tag's name and version only, which is quicker.
+        With `brief` the answer has the tag's name and version only, which is quicker. With
+        `delayed` the append may wait a second for others, which spares the cluster work.
         """
-        with self._lock:
-            self._sequence += 1
-            sequence = self._sequence
+        sequence = self._next()
         change = Append(
             urls=tuple(map(tuple, urls)),
             unique=unique,
-            session=self._run,
-            sequence=sequence,
+            delayed=delayed,
             owner=owner,
             brief=brief,
+            session=self._run,
+            sequence=sequence,
         )
-        return self.session.call("POST", _tag(name), TagView, value=change)
+        headers = self._change(token, sequence)
+        return self.session.call("POST", _tag(name), TagView, value=change, headers=headers)
 
     def replace(
-        self, name: str, urls: Sequence[Sequence[str]], *, if_version: int | None = None
+        self,
+        name: str,
+        urls: Sequence[Sequence[str]],
+        *,
+        if_version: int | None = None,
+        token: str | None = None,
     ) -> TagView:
         """Exchange all URLs of a tag."""
         change = Replace(urls=tuple(map(tuple, urls)), if_version=if_version)
-        return self.session.call("PUT", _tag(name), TagView, value=change)
+        headers = self._change(token)
+        return self.session.call("PUT", _tag(name), TagView, value=change, headers=headers)
 
-    def delete_tag(self, name: str) -> None:
+    def delete_tag(self, name: str, *, token: str | None = None) -> None:
         """Delete a tag; a missing one is no error."""
-        self.session.command("DELETE", _tag(name))
+        self.session.command("DELETE", _tag(name), headers=self._change(token))
 
-    def set_attribute(self, name: str, key: str, value: str) -> None:
+    def set_attribute(self, name: str, key: str, value: str, *, token: str | None = None) -> None:
         """Set an attribute of a tag."""
-        self.session.call("PUT", _attribute(name, key), TagView, value=AttributeValue(value=value))
+        body = AttributeValue(value=value)
+        self.session.command("PUT", _attribute(name, key), value=body, headers=self._change(token))
 
-    def delete_attribute(self, name: str, key: str) -> None:
+    def delete_attribute(self, name: str, key: str, *, token: str | None = None) -> None:
         """Delete an attribute of a tag."""
-        self.session.command("DELETE", _attribute(name, key))
+        self.session.command("DELETE", _attribute(name, key), headers=self._change(token))
+
+    def set_token(
+        self, name: str, kind: TagTokenKind, value: str | None, *, token: str | None = None
+    ) -> None:
+        """Set the read or the write token of a tag, or remove it with None."""
+        path, headers = f"{_tag(name)}/tokens/{kind.value}", self._change(token)
+        if value is None:
+            self.session.command("DELETE", path, headers=headers)
+        else:
+            self.session.command("PUT", path, value=TokenValue(token=value), headers=headers)
+
+    def _next(self) -> int:
+        with self._lock:
+            self._sequence += 1
+            return self._sequence
+
+    def _change(self, token: str | None, sequence: int | None = None) -> dict[str, str]:
+        """Headers of a change, which is applied once although every attempt sends the same."""
+        return {
+            **_proof(token),
+            USER_HEADER: quote(owner(), safe="@"),
+            OPERATION_HEADER: f"{self._run}/{sequence or self._next()}",
+        }
+
+
+def _proof(token: str | None) -> dict[str, str]:
+    return {} if token is None else {PROOF_HEADER: quote(token, safe="", errors="surrogatepass")}
 
 
 def _job(name: str) -> str:

@@ -72,6 +72,10 @@ class NotFound(Refused):
     """There is no such job, tag or blob."""
 
 
+class TokenNeeded(Refused):
+    """The tag has a token, and it did not come with the request."""
+
+
 class Unavailable(PeerdiscoError):
     """Nodes answer, but too few of them; whether a change happened is unknown."""
 
@@ -101,6 +105,7 @@ __all__ = [
     "JobError",
     "Refused",
     "NotFound",
+    "TokenNeeded",
     "Unavailable",
     "BadInput",
     "BadJob",

@@ -23,9 +23,16 @@ import msgspec
 
 from peerdisco.addresses import Address, format_address, is_loopback
 from peerdisco.client.connection import NETWORK_ERRORS, Body, Connection, pinned_context
-from peerdisco.client.errors import NoCluster, NotFound, Refused, Unavailable, WrongCluster
+from peerdisco.client.errors import (
+    NoCluster,
+    NotFound,
+    Refused,
+    TokenNeeded,
+    Unavailable,
+    WrongCluster,
+)
 from peerdisco.client.target import Target, parse_http
-from peerdisco_webui.messages import MemberList, MemberState, Problem
+from peerdisco_webui.messages import PROTECTED_TAG, MemberList, MemberState, Problem
 
 if TYPE_CHECKING:
     import ssl
@@ -95,6 +102,7 @@ class Session:
         query: Mapping[str, object] | None = None,
         value: object = None,
         body: Body = b"",
+        headers: Mapping[str, str] | None = None,
         timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> T:
         """One request whose answer is a Struct; `value` is sent as JSON, `body` as it is.
@@ -103,7 +111,13 @@ class Session:
         """
         content = body if value is None else msgspec.json.encode(value)
         with self.stream(
-            method, path, query=query, body=content, timeout_s=timeout_s, json=value is not None
+            method,
+            path,
+            query=query,
+            body=content,
+            headers=headers,
+            timeout_s=timeout_s,
+            json=value is not None,
         ) as response:
             data = response.read()
         try:
@@ -113,9 +127,19 @@ class Session:
                 response.status, f"the node's answer is not understood; is it newer? ({error})"
             ) from error
 
-    def command(self, method: str, path: str) -> None:
-        """One request without content either way. Raises like `call`."""
-        with self.stream(method, path) as response:
+    def command(
+        self,
+        method: str,
+        path: str,
+        *,
+        value: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """One request without an answer; `value` is sent as JSON. Raises like `call`."""
+        content = b"" if value is None else msgspec.json.encode(value)
+        with self.stream(
+            method, path, body=content, headers=headers, json=value is not None
+        ) as response:
             response.read()
 
     @contextmanager
@@ -302,10 +326,11 @@ def _close_all(connections: list[Connection]) -> None:
 
 def _refusal(response: HTTPResponse) -> Refused:
     data = response.read(1 << 20)
+    kind = NotFound if response.status == 404 else Refused
     try:
         problem = msgspec.json.decode(data, type=Problem)
         message = problem.detail or problem.title
+        kind = TokenNeeded if problem.type == PROTECTED_TAG else kind
     except msgspec.MsgspecError:
         message = f"HTTP {response.status} {response.reason}"
-    kind = NotFound if response.status == 404 else Refused
     return kind(response.status, message)

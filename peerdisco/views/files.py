@@ -12,16 +12,31 @@ from peerdisco_dht import (
     TAG_OWNER,
     BadName,
     Conflict,
+    Denied,
     Forgotten,
     Limit,
     NoSuchBlob,
     NoSuchTag,
     Storage,
+    StorageFull,
     Tag,
+    TagInfo,
+    TokenKind,
     Unavailable,
 )
+from peerdisco_dht import Caller as StorageCaller
 from peerdisco_webui import errors
-from peerdisco_webui.messages import Append, BlobView, Replace, TagPage, TagView
+from peerdisco_webui.messages import (
+    Append,
+    BlobView,
+    Replace,
+    TagEvent,
+    TagHistory,
+    TagPage,
+    TagTokenKind,
+    TagView,
+)
+from peerdisco_webui.ports import NOBODY, Caller
 
 logger = logging.getLogger(__name__)
 
@@ -62,42 +77,72 @@ class FileViews:
             async with self._blobs.get(blob, offset=offset, size=size) as pieces:
                 yield pieces
 
-    async def tag(self, name: str, *, stale_ok: bool) -> TagView:
+    async def tag(self, name: str, *, stale_ok: bool, caller: Caller = NOBODY) -> TagView:
         """See Files."""
+        who = _caller(caller)
         with _translated(f"the tag {name!r}"):
             if not stale_ok:
-                return _view(await self._tags.get(name))
+                return _view(await self._tags.get(name, caller=who))
             try:
                 async with asyncio.timeout(FRESH_TIMEOUT_S):
-                    return _view(await self._tags.get(name))
+                    return _view(await self._tags.get(name, caller=who))
             except (Unavailable, TimeoutError):
-                return _view(await self._tags.get(name, stale_ok=True), stale=True)
+                return _view(await self._tags.get(name, stale_ok=True, caller=who), stale=True)
 
-    async def append(self, name: str, change: Append) -> TagView:
+    async def history(self, name: str, *, caller: Caller = NOBODY) -> TagHistory:
         """See Files."""
-        op_id = (change.session, change.sequence) if change.session else None
+        with _translated(f"the tag {name!r}"):
+            history = await self._tags.history(name, caller=_caller(caller))
+        events = tuple(
+            TagEvent(
+                version=event.version,
+                at=event.at,
+                by=event.by,
+                what=event.what,
+                entries=event.entries,
+                detail=event.detail,
+            )
+            for event in history.events
+        )
+        return TagHistory(name=name, owner=history.owner, events=events)
+
+    async def append(self, name: str, change: Append, *, caller: Caller = NOBODY) -> TagView:
+        """See Files."""
+        op_id = (change.session, change.sequence) if change.session else caller.operation
+        who = _caller(caller, change.owner)
         with _translated(f"the tag {name!r}"):
             info = await self._tags.append(
                 name,
                 change.urls,
                 unique=change.unique,
+                delayed=change.delayed,
                 op_id=op_id,
                 owner=change.owner or TAG_OWNER,
+                caller=who,
             )
-            if change.brief:
-                return TagView(name=name, version=info.version)
-            return _view(await self._tags.get(name))
+            return await self._written(info, who, brief=change.brief)
 
-    async def replace(self, name: str, change: Replace) -> TagView:
+    async def replace(self, name: str, change: Replace, *, caller: Caller = NOBODY) -> TagView:
         """See Files."""
+        who = _caller(caller)
         with _translated(f"the tag {name!r}"):
-            await self._tags.replace(name, change.urls, if_version=change.if_version)
-            return _view(await self._tags.get(name))
+            info = await self._tags.replace(
+                name,
+                change.urls,
+                if_version=change.if_version,
+                op_id=caller.operation,
+                caller=who,
+            )
+            return await self._written(info, who)
 
-    async def delete(self, name: str) -> None:
+    async def delete(
+        self, name: str, *, if_version: int | None = None, caller: Caller = NOBODY
+    ) -> None:
         """See Files."""
         with _translated(f"the tag {name!r}"), contextlib.suppress(NoSuchTag):
-            await self._tags.delete(name)
+            await self._tags.delete(
+                name, if_version=if_version, op_id=caller.operation, caller=_caller(caller)
+            )
 
     async def list(self, prefix: str, *, after: str, limit: int) -> TagPage:
         """See Files."""
@@ -105,14 +150,40 @@ class FileViews:
             page = await self._tags.list(prefix, after=after, limit=limit)
         return TagPage(names=tuple(page.names), next=page.next or "", missing=len(page.missing))
 
-    async def set_attribute(self, name: str, key: str, value: str | None) -> TagView:
+    async def set_attribute(
+        self, name: str, key: str, value: str | None, *, caller: Caller = NOBODY
+    ) -> TagView:
         """See Files."""
+        who, op_id = _caller(caller), caller.operation
         with _translated(f"the tag {name!r}"):
             if value is None:
-                await self._tags.delete_attribute(name, key)
+                info = await self._tags.delete_attribute(name, key, op_id=op_id, caller=who)
             else:
-                await self._tags.set_attribute(name, key, value)
-            return _view(await self._tags.get(name))
+                info = await self._tags.set_attribute(name, key, value, op_id=op_id, caller=who)
+            return await self._written(info, who)
+
+    async def set_token(
+        self, name: str, kind: TagTokenKind, token: str | None, *, caller: Caller = NOBODY
+    ) -> None:
+        """See Files."""
+        who, op_id = _caller(caller), caller.operation
+        with _translated(f"the tag {name!r}"):
+            await self._tags.set_token(name, TokenKind(kind.value), token, op_id=op_id, caller=who)
+
+    async def _written(self, info: TagInfo, who: StorageCaller, *, brief: bool = False) -> TagView:
+        """The tag after a write; in brief for who wants that, or may not read it.
+
+        It may also be gone already.
+        """
+        if not brief:
+            with contextlib.suppress(Denied, NoSuchTag):
+                return _view(await self._tags.get(info.name, caller=who))
+        return TagView(name=info.name, version=info.version)
+
+
+def _caller(caller: Caller, owner: str = "") -> StorageCaller:
+    """Who asks, as the storage knows it: the job that a tag is made for, or the user."""
+    return StorageCaller(caller.token, caller.user or owner)
 
 
 def _view(tag: Tag, *, stale: bool = False) -> TagView:
@@ -122,16 +193,22 @@ def _view(tag: Tag, *, stale: bool = False) -> TagView:
         urls=tag.urls,
         attributes=dict(tag.attrs),
         stale=stale,
+        owner=tag.owner,
+        modified=tag.modified,
+        read_protected=tag.read_protected,
+        write_protected=tag.write_protected,
     )
 
 
 _TRANSLATIONS: tuple[tuple[type[Exception], Callable[[str], errors.ApiError]], ...] = (
     (NoSuchTag, lambda name: errors.NotFound(f"there is no tag {name!r}")),
+    (Denied, lambda words: errors.TagTokenNeeded(f"the {words}, or the token is wrong")),
     (NoSuchBlob, lambda blob: errors.NotFound(f"no node has the blob {blob}")),
     (BadName, errors.BadRequest),
     (Conflict, errors.Conflict),
     (Limit, errors.TooLarge),
     (Forgotten, errors.Conflict),
+    (StorageFull, errors.StorageFull),
 )
 
 

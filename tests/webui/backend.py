@@ -20,7 +20,7 @@ import msgspec
 from peerdisco import jobpack
 from peerdisco.dataflow.format import Batch, RecordWriter
 from peerdisco_webui import Views, make_app, serving
-from peerdisco_webui.errors import BadRequest, Conflict, NotFound
+from peerdisco_webui.errors import BadRequest, Conflict, NotFound, TagTokenNeeded
 from peerdisco_webui.messages import (
     Append,
     BlobView,
@@ -35,9 +35,13 @@ from peerdisco_webui.messages import (
     MemberView,
     Replace,
     StageView,
+    TagEvent,
+    TagHistory,
     TagPage,
+    TagTokenKind,
     TagView,
 )
+from peerdisco_webui.ports import NOBODY, Caller
 from peerdisco_webui.raft_messages import (
     ElectionView,
     GroupDetail,
@@ -153,6 +157,8 @@ class FakeFiles:
         self.blobs: dict[str, bytes] = {}
         self.owners: dict[str, str] = {}
         self.tags: dict[str, TagView] = {}
+        self.tokens: dict[str, dict[str, str | None]] = {}
+        self.events: dict[str, list[TagEvent]] = {}
         self.operations: list[tuple[str, int]] = []
         self.missing = 0
         self.break_after: int | None = None
@@ -188,45 +194,94 @@ class FakeFiles:
                 raise ConnectionError("a disk caught fire")
             yield data[start : start + 65536]
 
-    async def tag(self, name: str, *, stale_ok: bool) -> TagView:
+    async def tag(self, name: str, *, stale_ok: bool, caller: Caller = NOBODY) -> TagView:
         if name not in self.tags:
             raise NotFound(f"there is no tag {name}")
+        self._demand(name, caller, *self.tokens.get(name, {}))
         return msgspec.structs.replace(self.tags[name], stale=stale_ok and self.missing > 0)
 
-    async def append(self, name: str, change: Append) -> TagView:
-        old = self.tags.get(name, TagView(name=name, version=0))
-        operation = (change.session, change.sequence)
-        if change.session and operation in self.operations:
-            return old
-        self.operations.append(operation)
-        new = [urls for urls in change.urls if not change.unique or urls not in old.urls]
-        return self._store(old, (*new, *old.urls))
+    async def history(self, name: str, *, caller: Caller = NOBODY) -> TagHistory:
+        tag = await self.tag(name, stale_ok=False, caller=caller)
+        return TagHistory(name=name, owner=tag.owner, events=tuple(self.events.get(name, ())))
 
-    async def replace(self, name: str, change: Replace) -> TagView:
-        old = self.tags.get(name, TagView(name=name, version=0))
+    async def append(self, name: str, change: Append, *, caller: Caller = NOBODY) -> TagView:
+        old = self._old(name, caller)
+        if self._repeated((change.session, change.sequence) if change.session else None, caller):
+            return old
+        new = [urls for urls in change.urls if not change.unique or urls not in old.urls]
+        return self._store(old, "append", urls=(*new, *old.urls))
+
+    async def replace(self, name: str, change: Replace, *, caller: Caller = NOBODY) -> TagView:
+        old = self._old(name, caller)
+        if self._repeated(None, caller):
+            return old
         if change.if_version not in (None, old.version):
             raise Conflict(f"the tag is at version {old.version}")
-        return self._store(old, change.urls)
+        return self._store(old, "replace", urls=change.urls)
 
-    async def delete(self, name: str) -> None:
-        self.tags.pop(name, None)
+    async def delete(
+        self, name: str, *, if_version: int | None = None, caller: Caller = NOBODY
+    ) -> None:
+        old = self._old(name, caller)
+        if if_version not in (None, old.version):
+            raise Conflict(f"the tag is at version {old.version}")
+        for state in (self.tags, self.tokens, self.events):
+            state.pop(name, None)
 
     async def list(self, prefix: str, *, after: str, limit: int) -> TagPage:
         names = sorted(name for name in self.tags if name.startswith(prefix) and name > after)
         more = names[limit - 1] if len(names) > limit else ""
         return TagPage(names=tuple(names[:limit]), next=more, missing=self.missing)
 
-    async def set_attribute(self, name: str, key: str, value: str | None) -> TagView:
-        old = await self.tag(name, stale_ok=False)
+    async def set_attribute(
+        self, name: str, key: str, value: str | None, *, caller: Caller = NOBODY
+    ) -> TagView:
+        old = self._existing(name, caller)
         attributes = {k: v for k, v in old.attributes.items() if k != key}
         if value is not None:
             attributes[key] = value
-        self.tags[name] = msgspec.structs.replace(old, attributes=attributes)
+        self._repeated(None, caller)
+        return self._store(old, "attribute", attributes=attributes)
+
+    async def set_token(
+        self, name: str, kind: TagTokenKind, token: str | None, *, caller: Caller = NOBODY
+    ) -> None:
+        old = self._existing(name, caller)
+        self.tokens.setdefault(name, {})[kind.value] = token
+        self._store(old, "token")
+
+    def _old(self, name: str, caller: Caller) -> TagView:
+        """The tag before a write; a new one if there is none, with the caller's token."""
+        if name in self.tags:
+            return self._existing(name, caller)
+        self.tokens[name] = {"read": caller.token, "write": caller.token}
+        return TagView(name=name, version=0, owner=caller.user)
+
+    def _existing(self, name: str, caller: Caller) -> TagView:
+        if name not in self.tags:
+            raise NotFound(f"there is no tag {name}")
+        self._demand(name, caller, "write")
         return self.tags[name]
 
-    def _store(self, old: TagView, urls: tuple[tuple[str, ...], ...]) -> TagView:
-        new = msgspec.structs.replace(old, urls=urls, version=old.version + 1)
+    def _demand(self, name: str, caller: Caller, *kinds: str) -> None:
+        tokens = self.tokens.get(name, {})
+        wanted = [tokens[kind] for kind in kinds if tokens.get(kind) is not None]
+        open_to_readers = "read" in kinds and tokens.get("read") is None
+        if wanted and not open_to_readers and caller.token not in wanted:
+            raise TagTokenNeeded(f"the tag {name} needs its {kinds[0]} token")
+
+    def _repeated(self, operation: tuple[str, int] | None, caller: Caller) -> bool:
+        operation = operation or caller.operation
+        if operation is None or operation not in self.operations:
+            self.operations += [operation] if operation else []
+            return False
+        return True
+
+    def _store(self, old: TagView, what: str, **fields: Any) -> TagView:
+        new = msgspec.structs.replace(old, version=old.version + 1, **fields)
         self.tags[new.name] = new
+        event = TagEvent(version=new.version, at=WALL_TIME, by=old.owner, what=what)
+        self.events.setdefault(new.name, []).insert(0, event)
         return new
 
 

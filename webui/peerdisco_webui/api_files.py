@@ -11,6 +11,7 @@ import re
 
 from aiohttp import hdrs, web
 
+from peerdisco_webui.conditions import check_match, not_modified, range_holds
 from peerdisco_webui.errors import ApiError, BadRequest, RangeNotSatisfiable
 from peerdisco_webui.messages import BlobView
 from peerdisco_webui.ports import Files
@@ -43,12 +44,22 @@ class BlobsApi:
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         """The bytes of a blob, or one range of them."""
-        blob = await self._files.stat(request.match_info["id"])
-        start, stop = _range(request, blob)
-        response = web.StreamResponse(status=206 if hdrs.RANGE in request.headers else 200)
+        return await self.send(request, request.match_info["id"])
+
+    async def send(
+        self, request: web.Request, blob_id: str, filename: str = ""
+    ) -> web.StreamResponse:
+        """Answer with a blob: whole, a range of it, or 304 to who has it already."""
+        blob = await self._files.stat(blob_id)
+        check_match(request.headers, blob.id)
+        if not_modified(request.headers, blob.id):
+            return web.Response(status=304, headers=_headers(blob, filename))
+        ranged = hdrs.RANGE in request.headers and range_holds(request.headers, blob.id)
+        start, stop = _range(request, blob) if ranged else (0, blob.size)
+        response = web.StreamResponse(status=206 if ranged else 200)
         response.content_type = "application/octet-stream"
         response.content_length = stop - start
-        response.headers.update(_headers(blob))
+        response.headers.update(_headers(blob, filename))
         if response.status == 206:
             response.headers[hdrs.CONTENT_RANGE] = f"bytes {start}-{stop - 1}/{blob.size}"
         if request.method == hdrs.METH_HEAD or start == stop:
@@ -66,13 +77,13 @@ class BlobsApi:
         return response
 
 
-def _headers(blob: BlobView) -> dict[str, str]:
+def _headers(blob: BlobView, filename: str) -> dict[str, str]:
     return {
         hdrs.ACCEPT_RANGES: "bytes",
         hdrs.ETAG: f'"{blob.id}"',
         hdrs.CACHE_CONTROL: "private, max-age=31536000, immutable",
         # Blobs hold anything; a browser must save them, never run them.
-        hdrs.CONTENT_DISPOSITION: f'attachment; filename="{blob.id}"',
+        hdrs.CONTENT_DISPOSITION: f'attachment; filename="{filename or blob.id}"',
     }
 
 
@@ -83,6 +94,6 @@ def _range(request: web.Request, blob: BlobView) -> tuple[int, int]:
     except ValueError:
         raise BadRequest("Range is `bytes=first-last`, one range only") from None
     start, stop, _ = wanted.indices(blob.size)
-    if hdrs.RANGE in request.headers and start >= stop:
+    if start >= stop:
         raise RangeNotSatisfiable(f"the blob has {blob.size} bytes")
     return start, stop

@@ -21,7 +21,14 @@ from peerdisco_webui.api_jobs import JobsApi
 from peerdisco_webui.api_raft import RaftApi
 from peerdisco_webui.api_tags import TagsApi
 from peerdisco_webui.api_upkeep import UpkeepApi
-from peerdisco_webui.errors import ApiError, NotFound, StorageFull, Unavailable
+from peerdisco_webui.errors import (
+    ApiError,
+    Forbidden,
+    NotFound,
+    StorageFull,
+    Unauthorized,
+    Unavailable,
+)
 from peerdisco_webui.pages import Pages
 from peerdisco_webui.ports import Views
 from peerdisco_webui.routes import Handler, Route
@@ -123,6 +130,9 @@ def routes(
         Route("PUT", tag, tags.replace, Access.WRITE),
         Route("DELETE", tag, tags.delete, Access.WRITE),
         Route("POST", f"{tag}/chunks", tags.chunk, Access.WRITE),
+        Route("GET", f"{tag}/history", tags.history, Access.READ),
+        Route("PUT", f"{tag}/tokens/{{kind}}", tags.set_token, Access.WRITE),
+        Route("DELETE", f"{tag}/tokens/{{kind}}", tags.delete_token, Access.WRITE),
         Route("GET", f"{tag}/attributes", tags.attributes, Access.READ),
         Route("GET", attribute, tags.get_attribute, Access.READ),
         Route("PUT", attribute, tags.set_attribute, Access.WRITE),
@@ -210,7 +220,9 @@ def _explain(request: web.Request, error: Exception) -> ApiError:
 def _refusal(request: web.Request, error: ApiError, guard: Guard, pages: Pages) -> web.Response:
     """A page for people who may read pages, problem+json for everybody else."""
     wants_page = "text/html" in request.headers.get(hdrs.ACCEPT, "")
-    may_read = error.status not in (401, 403) and guard.authorize(request) >= Access.READ
+    may_read = (
+        not isinstance(error, Unauthorized | Forbidden) and guard.authorize(request) >= Access.READ
+    )
     if wants_page and may_read and not request.path.startswith("/api/"):
         return pages.problem(request, error)
     return problem_response(error)

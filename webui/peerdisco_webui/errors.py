@@ -7,7 +7,7 @@ logged and becomes a plain 500 without details.
 
 from __future__ import annotations
 
-from peerdisco_webui.messages import Problem
+from peerdisco_webui.messages import PROTECTED_TAG, Problem
 
 
 class ApiError(Exception):
@@ -18,6 +18,7 @@ class ApiError(Exception):
 
     status = 400
     title = "Bad request"
+    kind = "about:blank"
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -25,7 +26,7 @@ class ApiError(Exception):
 
     def problem(self) -> Problem:
         """The body of the answer."""
-        return Problem(title=self.title, status=self.status, detail=self.detail)
+        return Problem(type=self.kind, title=self.title, status=self.status, detail=self.detail)
 
 
 class BadRequest(ApiError):
@@ -37,6 +38,14 @@ class Unauthorized(ApiError):
 
     status = 401
     title = "Who are you?"
+
+
+class TagTokenNeeded(ApiError):
+    """The tag has a token, and it did not come with the request."""
+
+    status = 401
+    title = "Tag token needed"
+    kind = PROTECTED_TAG
 
 
 class Forbidden(ApiError):
@@ -58,6 +67,13 @@ class Conflict(ApiError):
 
     status = 409
     title = "Conflict"
+
+
+class PreconditionFailed(ApiError):
+    """A condition in the headers does not hold."""
+
+    status = 412
+    title = "Precondition failed"
 
 
 class TooLarge(ApiError):

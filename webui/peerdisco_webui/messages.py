@@ -13,6 +13,13 @@ import enum
 
 import msgspec
 
+PROOF_HEADER = "X-Peerdisco-Tag-Token"
+"""A token of the tag that a request is about, percent-encoded; it may be empty."""
+USER_HEADER = "X-Peerdisco-User"
+"""Who asks, percent-encoded, as `user@host`: the owner of a new tag, the author in its history."""
+OPERATION_HEADER = "X-Peerdisco-Operation"
+"""`<session>/<number>` of a change of a tag: the same again is not applied again."""
+
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """Base of everything below."""
@@ -319,6 +326,10 @@ class TagView(View, frozen=True, kw_only=True):
         urls: Replica lists, newest first.
         attributes: What users noted.
         stale: Whether a minority answered, so that newer changes may exist.
+        owner: Who created it, as the creator said.
+        modified: Time of the last change.
+        read_protected: Whether reading it takes a token.
+        write_protected: Whether changing it takes a token.
     """
 
     name: str
@@ -326,6 +337,51 @@ class TagView(View, frozen=True, kw_only=True):
     urls: tuple[tuple[str, ...], ...] = ()
     attributes: dict[str, str] = {}
     stale: bool = False
+    owner: str = ""
+    modified: float = 0.0
+    read_protected: bool = False
+    write_protected: bool = False
+
+
+class TagEvent(View, frozen=True, kw_only=True):
+    """One change of a tag.
+
+    Attributes:
+        version: The version that it made.
+        at: Its time.
+        by: Who made it, as the client said.
+        what: `append`, `replace`, `attribute` or `token`.
+        entries: How many entries were put in.
+        detail: The attribute or token that was set; with a minus in front when it was removed.
+    """
+
+    version: int
+    at: float
+    by: str = ""
+    what: str
+    entries: int = 0
+    detail: str = ""
+
+
+class TagHistory(View, frozen=True, kw_only=True):
+    """Answer of `GET /api/v1/tags/{name}/history`: the last changes, newest first."""
+
+    name: str
+    owner: str = ""
+    events: tuple[TagEvent, ...] = ()
+
+
+class TagTokenKind(enum.StrEnum):
+    """Which of a tag's two tokens."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+class TokenValue(View, frozen=True, kw_only=True):
+    """Body of `PUT /api/v1/tags/{name}/tokens/{kind}`. Tokens are never answered."""
+
+    token: str
 
 
 class TagPage(View, frozen=True, kw_only=True):
@@ -352,6 +408,7 @@ class Append(View, frozen=True, kw_only=True):
         sequence: Number of the operation in that session.
         owner: For whom the tag holds its blobs; those of a job go when the job is purged.
         brief: Answer with name and version only, without reading the tag.
+        delayed: The append may wait a second for others to this tag, which spares rounds.
     """
 
     urls: tuple[tuple[str, ...], ...]
@@ -360,6 +417,7 @@ class Append(View, frozen=True, kw_only=True):
     sequence: int = 0
     owner: str = ""
     brief: bool = False
+    delayed: bool = False
 
 
 class Replace(View, frozen=True, kw_only=True):
@@ -386,6 +444,10 @@ class Chunked(View, frozen=True, kw_only=True):
 
     tag: TagView
     blobs: tuple[BlobView, ...]
+
+
+PROTECTED_TAG = "peerdisco:protected-tag"
+"""The `type` of a problem that only a token of the tag solves."""
 
 
 class Problem(View, frozen=True, kw_only=True):

@@ -21,7 +21,9 @@ from peerdisco_webui.messages import (
     JobView,
     MemberView,
     Replace,
+    TagHistory,
     TagPage,
+    TagTokenKind,
     TagView,
 )
 from peerdisco_webui.raft_messages import (
@@ -80,8 +82,30 @@ class Jobs(Protocol):
         """Kill the job, forget it, and delete its results and its temporary inputs."""
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks for something of a tag.
+
+    Attributes:
+        token: The token of the tag that came with the request; None when none did.
+        user: Who the client says it is.
+        operation: The client's session and the number of the operation in it, which make a
+            repetition harmless.
+    """
+
+    token: str | None = None
+    user: str = ""
+    operation: tuple[str, int] | None = None
+
+
+NOBODY = Caller()
+
+
 class Files(Protocol):
-    """DDFS: immutable blobs, and tags that list them. Unknown names raise NotFound."""
+    """DDFS: immutable blobs, and tags that list them. Unknown names raise NotFound.
+
+    TagTokenNeeded is raised when the caller's token does not allow it.
+    """
 
     async def put(
         self, source: AsyncIterator[bytes], *, replicas: int | None, owner: str = ""
@@ -96,23 +120,39 @@ class Files(Protocol):
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """That many verified bytes from the offset. Fails with OSError, never short."""
 
-    async def tag(self, name: str, *, stale_ok: bool) -> TagView:
+    async def tag(self, name: str, *, stale_ok: bool, caller: Caller = NOBODY) -> TagView:
         """The tag; Unavailable in a minority, unless a stale answer will do."""
 
-    async def append(self, name: str, change: Append) -> TagView:
-        """Put URLs in front, creating the tag when there is none."""
+    async def history(self, name: str, *, caller: Caller = NOBODY) -> TagHistory:
+        """The last changes of the tag."""
 
-    async def replace(self, name: str, change: Replace) -> TagView:
+    async def append(self, name: str, change: Append, *, caller: Caller = NOBODY) -> TagView:
+        """Put URLs in front, creating the tag when there is none.
+
+        The answer of this and of the other changes is brief, name and version only, when the
+        caller may write the tag and not read it.
+        """
+
+    async def replace(self, name: str, change: Replace, *, caller: Caller = NOBODY) -> TagView:
         """Exchange all URLs; Conflict when `if_version` is not the current one."""
 
-    async def delete(self, name: str) -> None:
+    async def delete(
+        self, name: str, *, if_version: int | None = None, caller: Caller = NOBODY
+    ) -> None:
         """Delete the tag; a missing one is no error."""
 
     async def list(self, prefix: str, *, after: str, limit: int) -> TagPage:
         """Names that begin with the prefix, in order, from behind `after`."""
 
-    async def set_attribute(self, name: str, key: str, value: str | None) -> TagView:
+    async def set_attribute(
+        self, name: str, key: str, value: str | None, *, caller: Caller = NOBODY
+    ) -> TagView:
         """Set an attribute of an existing tag, or delete it with None."""
+
+    async def set_token(
+        self, name: str, kind: TagTokenKind, token: str | None, *, caller: Caller = NOBODY
+    ) -> None:
+        """Set a token of an existing tag, or remove it with None."""
 
 
 class Raft(Protocol):

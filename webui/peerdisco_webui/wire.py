@@ -6,19 +6,32 @@ undeclared one is cut off at it. Streams are handed on in pieces and never buffe
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from typing import TypeVar
+from urllib.parse import unquote
 
 import msgspec
 from aiohttp import web
 
-from peerdisco_webui.errors import ApiError, BadRequest, TooLarge, Unauthorized
+from peerdisco_webui.errors import (
+    ApiError,
+    BadRequest,
+    TagTokenNeeded,
+    TooLarge,
+    Unauthorized,
+)
+from peerdisco_webui.messages import OPERATION_HEADER, PROOF_HEADER, USER_HEADER
+from peerdisco_webui.ports import Caller
 
 T = TypeVar("T")
 
 JSON_BYTES_MAX = 32 << 20
 PIECE_BYTES_MAX = 1 << 20
 WRITE_BYTES = 256 << 10
+
+USER_CHARACTERS_MAX = 255
+_OPERATION = re.compile(r"([!-.0-~]{1,64})/([0-9]{1,15})")
 
 CHALLENGES = 'Bearer realm="peerdisco", Basic realm="peerdisco", charset="UTF-8"'
 """Browsers answer the second challenge with a dialog: any user name, the token as password."""
@@ -39,6 +52,8 @@ def problem_response(error: ApiError) -> web.Response:
     headers = {"Cache-Control": "no-store"}
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = CHALLENGES
+    if isinstance(error, TagTokenNeeded):
+        headers["WWW-Authenticate"] = PROOF_HEADER  # a scheme for which browsers ask nobody
     return web.Response(
         body=msgspec.json.encode(error.problem()),
         status=error.status,
@@ -84,6 +99,39 @@ def slices(piece: bytes) -> Iterator[bytes | memoryview]:
     view = memoryview(piece)
     for start in range(0, len(piece), WRITE_BYTES):
         yield view[start : start + WRITE_BYTES]
+
+
+def caller_of(request: web.Request, token: str | None = None) -> Caller:
+    """Who asks for something of a tag, from three headers.
+
+    `X-Peerdisco-Tag-Token` is a token of the tag, percent-encoded and possibly empty; without the
+    header it is `token`. `X-Peerdisco-User` says who asks; `X-Peerdisco-Operation` is
+    `<session>/<number>` and lets a repetition be recognised. None of them ever stands in a URL,
+    where logs would keep it.
+    """
+    given = _unquoted(request, PROOF_HEADER)
+    user = _unquoted(request, USER_HEADER) or ""
+    if len(user) > USER_CHARACTERS_MAX or not user.isprintable():
+        raise BadRequest(f"{USER_HEADER} has at most {USER_CHARACTERS_MAX} printable characters")
+    return Caller(token if given is None else given, user, _operation(request))
+
+
+def _unquoted(request: web.Request, header: str) -> str | None:
+    text = request.headers.get(header)
+    try:
+        return None if text is None else unquote(text, errors="surrogatepass")
+    except UnicodeDecodeError:
+        raise BadRequest(f"{header} is not percent-encoded UTF-8") from None
+
+
+def _operation(request: web.Request) -> tuple[str, int] | None:
+    text = request.headers.get(OPERATION_HEADER)
+    if text is None:
+        return None
+    found = _OPERATION.fullmatch(text)
+    if found is None:
+        raise BadRequest(f"{OPERATION_HEADER} is <session>/<number>, not {text[:40]!r}")
+    return found[1], int(found[2])
 
 
 def query_int(request: web.Request, name: str, default: int, *, most: int) -> int:

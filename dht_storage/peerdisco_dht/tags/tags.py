@@ -2,23 +2,31 @@
 
 Every operation on one tag is linearizable: no acknowledged append is lost and none is applied
 twice. Between two tags nothing is promised. The rules are in `head.py`, the agreement below in
-`registers/`. Blobs
-that a change names are pinned before it commits. What this leaves out: tokens, quotas, quarantine
-of deleted tags, history.
+`registers/`. Blobs that a change names are pinned before it commits. Who may do what is in
+`tokens.py`; a write is judged by the tag's coordinator together with its effect, a read by the
+node that is asked. What this leaves out: quotas, quarantine of deleted tags.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from peerdisco_dht.background import Background
 from peerdisco_dht.blobs.identity import is_id
 from peerdisco_dht.config import StorageConfig
 from peerdisco_dht.epochs import EpochRpc
-from peerdisco_dht.errors import Conflict, Forgotten, Limit, NoSuchTag, StorageError, Unavailable
+from peerdisco_dht.errors import (
+    Conflict,
+    Denied,
+    Forgotten,
+    Limit,
+    NoSuchTag,
+    StorageError,
+    Unavailable,
+)
 from peerdisco_dht.fanout import ask_all
 from peerdisco_dht.keeper import LayoutKeeper
 from peerdisco_dht.messages import BadMessage, decode, encode
@@ -31,8 +39,11 @@ from peerdisco_dht.registers.messages import (
     Result,
 )
 from peerdisco_dht.registers.router import Router
+from peerdisco_dht.tags.answers import Tag, TagHistory, TagInfo, TagPage
+from peerdisco_dht.tags.delaying import Delayer
 from peerdisco_dht.tags.head import (
     CONFLICT,
+    DENIED,
     LIMIT,
     NO_SUCH_TAG,
     TAIL_MAX,
@@ -44,11 +55,26 @@ from peerdisco_dht.tags.head import (
     Segment,
     SegmentContent,
     SetAttribute,
+    SetToken,
     TagHead,
     Urls,
+    Write,
     check_attribute,
     check_name,
+    entry_name,
     pack,
+)
+from peerdisco_dht.tags.tokens import (
+    ANYBODY,
+    SALT_BYTES,
+    Caller,
+    Claim,
+    Secret,
+    TokenKind,
+    check_caller,
+    may_read,
+    may_write,
+    seal,
 )
 
 BLOB = "blob:"
@@ -86,78 +112,36 @@ class Pinner(Protocol):
         """Pin every blob among the URLs; raises NoSuchBlob, BadName or Unavailable."""
 
 
-@dataclass(frozen=True, slots=True)
-class TagInfo:
-    """What a write left behind.
-
-    Attributes:
-        name: The tag.
-        version: Its version after the write.
-    """
-
-    name: str
-    version: int
-
-
-@dataclass(frozen=True, slots=True)
-class Tag:
-    """A tag.
-
-    Attributes:
-        name: The tag.
-        version: Grows with every change.
-        urls: Newest entry first; an entry is the URLs of its replicas.
-        attrs: What users attached, by name.
-        modified: Wall time of the last change, for people.
-    """
-
-    name: str
-    version: int
-    urls: tuple[Urls, ...]
-    attrs: Mapping[str, str]
-    modified: float
-
-
-@dataclass(frozen=True, slots=True)
-class TagPage:
-    """A page of tag names.
-
-    Attributes:
-        names: In order.
-        next: Go on with `after=next`; None at the end.
-        missing: Partitions that did not answer; names in them may be lacking.
-    """
-
-    names: tuple[str, ...]
-    next: str | None
-    missing: tuple[int, ...]
-
-
 class Tags:
     """The tags of the cluster, from any node.
 
-    Methods raise BadName for names that no tag can have, Unavailable when too few of a tag's
-    homes can be reached, and Forgotten when a retry came too late to be recognised.
+    Methods raise BadName for names that no tag can have, Denied when the caller's token does not
+    allow it, Unavailable when too few of a tag's homes can be reached, and Forgotten when a retry
+    came too late to be recognised.
     """
 
     def __init__(
         self,
         router: Router,
+        background: Background,
         epochs: EpochRpc,
         keeper: LayoutKeeper,
         segments: SegmentStore,
         pinner: Pinner,
         wall_time: Callable[[], float],
         rng: random.Random,
+        entropy: Callable[[int], bytes],
         config: StorageConfig,
     ) -> None:
         self._router = router
+        self._delayer = Delayer(router.submit_all, background)
         self._epochs = epochs
         self._keeper = keeper
         self._segments = segments
         self._pinner = pinner
         self._wall_time = wall_time
         self._rng = rng
+        self._entropy = entropy
         self._config = config
 
     async def append(
@@ -166,25 +150,29 @@ class Tags:
         urls: Sequence[Sequence[str]],
         *,
         unique: bool = False,
+        delayed: bool = False,
         op_id: OpId | None = None,
         owner: str = TAG_OWNER,
+        caller: Caller = ANYBODY,
     ) -> TagInfo:
         """Put entries before all others, in the given order; creates the tag.
 
         Blobs among the URLs must exist: NoSuchBlob is raised, and nothing is changed, when one
         does not. They are pinned for `owner`, so that no other owner's delete takes them away.
 
-        With `unique`, entries that the tag has already, or that repeat, are left out; the new
-        ones are put on the front one by one, as Disco does, and so end up reversed. Giving the
-        same `op_id` again never appends twice.
+        With `unique`, entries that the tag has already, or that repeat, are left out (see
+        `head.entry_name`); the new ones are put on the front one by one, as Disco does, and so
+        end up reversed. With `delayed` the append may wait a second for others to share a round
+        with; one of unique entries never does. Giving the same `op_id` again never appends twice.
         """
         check_name(name)
+        claim = self._claim(caller)
         entries = [tuple(entry) for entry in urls]
         await self._pinner.pin_urls(entries, owner)
         if unique:
-            return await self._append_unique(name, entries, op_id)
-        items = await self._items(entries)
-        return await self._write(name, Append(items, self._wall_time()), op_id)
+            return await self._append_unique(name, entries, op_id, claim)
+        action = Append(await self._items(entries), self._wall_time(), claim=claim)
+        return await self._write(name, action, op_id, delayed=delayed)
 
     async def replace(
         self,
@@ -195,6 +183,7 @@ class Tags:
         op_id: OpId | None = None,
         owner: str = TAG_OWNER,
         missing_ok: bool = False,
+        caller: Caller = ANYBODY,
     ) -> TagInfo:
         """Put entries in place of all others; creates the tag.
 
@@ -202,42 +191,91 @@ class Tags:
         same. Raises Conflict when the tag does not have version `if_version` (0: does not exist).
         """
         check_name(name)
+        claim = self._claim(caller)
         await self._pinner.pin_urls(urls, owner, missing_ok=missing_ok)
         items = await self._items([tuple(entry) for entry in urls])
-        return await self._write(name, Replace(items, self._wall_time(), if_version), op_id)
+        return await self._write(name, Replace(items, self._wall_time(), if_version, claim), op_id)
 
     async def record(self, name: str, urls: Sequence[Sequence[str]], *, owner: str) -> TagInfo:
         """Replace a tag that belongs to an owner and tells what there was, even if it is gone."""
-        return await self.replace(name, urls, owner=owner, missing_ok=True)
+        return await self.replace(
+            name, urls, owner=owner, missing_ok=True, caller=Caller(name=owner)
+        )
 
-    async def delete(self, name: str, *, op_id: OpId | None = None) -> None:
-        """Let the tag exist no more; one that does not exist is no error."""
-        await self._write(check_name(name), DeleteTag(), op_id)
+    async def delete(
+        self,
+        name: str,
+        *,
+        if_version: int | None = None,
+        op_id: OpId | None = None,
+        caller: Caller = ANYBODY,
+    ) -> None:
+        """Let the tag exist no more; one that does not exist is no error.
+
+        Raises Conflict when the tag does not have version `if_version`.
+        """
+        await self._write(check_name(name), DeleteTag(self._claim(caller), if_version), op_id)
 
     async def set_attribute(
-        self, name: str, key: str, value: str, *, op_id: OpId | None = None
+        self,
+        name: str,
+        key: str,
+        value: str,
+        *,
+        op_id: OpId | None = None,
+        caller: Caller = ANYBODY,
     ) -> TagInfo:
         """Attach a value to a tag; raises NoSuchTag, or Limit when there is too much of it."""
         check_name(name)
         check_attribute(key, value)
-        return await self._write(name, SetAttribute(key, value, self._wall_time()), op_id)
+        action = SetAttribute(key, value, self._wall_time(), self._claim(caller))
+        return await self._write(name, action, op_id)
 
-    async def delete_attribute(self, name: str, key: str, *, op_id: OpId | None = None) -> TagInfo:
+    async def delete_attribute(
+        self, name: str, key: str, *, op_id: OpId | None = None, caller: Caller = ANYBODY
+    ) -> TagInfo:
         """Remove an attribute; one that is not there is no error. Raises NoSuchTag."""
         check_name(name)
-        return await self._write(name, SetAttribute(key, None, self._wall_time()), op_id)
+        action = SetAttribute(key, None, self._wall_time(), self._claim(caller))
+        return await self._write(name, action, op_id)
 
-    async def get(self, name: str, *, stale_ok: bool = False) -> Tag:
+    async def set_token(
+        self,
+        name: str,
+        kind: TokenKind,
+        token: str | None,
+        *,
+        op_id: OpId | None = None,
+        caller: Caller = ANYBODY,
+    ) -> TagInfo:
+        """Set one of the two tokens of a tag, or remove it with None. Raises NoSuchTag."""
+        check_name(name)
+        check_caller(Caller(token))
+        action = SetToken(kind, self._seal(token), self._wall_time(), self._claim(caller))
+        return await self._write(name, action, op_id)
+
+    async def get(self, name: str, *, stale_ok: bool = False, caller: Caller = ANYBODY) -> Tag:
         """The whole tag; raises NoSuchTag.
 
         With `stale_ok` any reachable home will do; the answer may be old, or hold a write that
         was never acknowledged.
         """
-        version, head = await self._head(check_name(name), stale_ok=stale_ok)
-        if head is None:
-            raise NoSuchTag(name)
-        urls = await self._expand(head.items)
-        return Tag(name, version, urls, dict(head.attributes), head.modified)
+        version, head = await self._readable(name, caller, stale_ok=stale_ok)
+        return Tag(
+            name,
+            version,
+            await self._expand(head.items),
+            dict(head.attributes),
+            head.modified,
+            head.owner,
+            head.read_token is not None,
+            head.write_token is not None,
+        )
+
+    async def history(self, name: str, *, caller: Caller = ANYBODY) -> TagHistory:
+        """The last changes of a tag; raises NoSuchTag. It begins anew with a deleted tag."""
+        _, head = await self._readable(name, caller, stale_ok=False)
+        return TagHistory(name, head.owner, head.history)
 
     async def exists(self, name: str) -> bool:
         """Whether there is such a tag."""
@@ -271,34 +309,54 @@ class Tags:
         return [*segments, *(blob for blob in named if is_id(blob))]
 
     async def _append_unique(
-        self, name: str, entries: Sequence[Urls], op_id: OpId | None
+        self, name: str, entries: Sequence[Urls], op_id: OpId | None, claim: Claim
     ) -> TagInfo:
         """Read, leave out what is there, append on condition that nobody else did meanwhile."""
+        new: dict[object, Urls] = {}
+        for entry in entries:
+            new.setdefault(entry_name(entry), entry)
         for _ in range(UNIQUE_TRIES_MAX):
             version, head = await self._head(name, stale_ok=False)
-            known = dict.fromkeys(await self._expand(head.items) if head is not None else ())
-            fresh = [entry for entry in dict.fromkeys(entries) if entry not in known]
+            if head is not None and not may_write(head, claim.token):
+                raise Denied(f"tag {name} needs its write token")
+            standing = await self._expand(head.items) if head is not None else ()
+            known = dict.fromkeys(map(entry_name, standing))
+            fresh = [entry for key, entry in reversed(new.items()) if key not in known]
             if head is not None and not fresh:
                 return TagInfo(name, version)
-            items = await self._items(fresh[::-1])
+            items = await self._items(fresh)
             expected = version if head is not None else 0
+            action = Append(items, self._wall_time(), expected, claim)
             try:
-                return await self._write(name, Append(items, self._wall_time(), expected), op_id)
+                return await self._write(name, action, op_id)
             except Conflict:
                 await asyncio.sleep(self._rng.uniform(0, RACE_PAUSE_S))
         raise Unavailable(f"tag {name} changes too fast")
 
     async def _write(
-        self,
-        name: str,
-        action: Append | Replace | DeleteTag | SetAttribute,
-        op_id: OpId | None,
+        self, name: str, action: Write, op_id: OpId | None, *, delayed: bool = False
     ) -> TagInfo:
         encoded = encode(action)
         operation = Operation(encoded, *op_id) if op_id else self._router.numbered(encoded)
-        reply = await self._router.submit(PREFIX + name, operation)
+        submit = self._delayer.submit if delayed else self._router.submit
+        reply = await submit(PREFIX + name, operation)
         _raise_refusal(name, reply)
         return TagInfo(name, reply.version)
+
+    def _claim(self, caller: Caller) -> Claim:
+        check_caller(caller)
+        return Claim(caller.token, self._seal(caller.token), caller.name)
+
+    def _seal(self, token: str | None) -> Secret | None:
+        return seal(token, self._entropy(SALT_BYTES)) if token is not None else None
+
+    async def _readable(self, name: str, caller: Caller, *, stale_ok: bool) -> tuple[int, TagHead]:
+        version, head = await self._head(check_name(name), stale_ok=stale_ok)
+        if head is None:
+            raise NoSuchTag(name)
+        if not may_read(head, caller.token):
+            raise Denied(f"tag {name} needs its read token")
+        return version, head
 
     async def _head(self, name: str, *, stale_ok: bool) -> tuple[int, TagHead | None]:
         read = self._router.read_stale if stale_ok else self._router.read
@@ -357,6 +415,8 @@ def _raise_refusal(name: str, reply: Reply) -> None:
             reason = reply.answer.decode()
             if reason.startswith(NO_SUCH_TAG):
                 raise NoSuchTag(name)
+            if reason.startswith(DENIED):
+                raise Denied(f"tag {name} needs its write token")
             if reason.startswith(CONFLICT):
                 raise Conflict(f"tag {name}: {reason}")
             raise Limit(f"tag {name}: {reason.removeprefix(LIMIT)}")

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from peerdisco.views import FileViews
-from peerdisco_dht import Unavailable
+from peerdisco_dht import Caller, Tag, Unavailable
 from peerdisco_webui import errors
+
+
+NOBODY = Caller()
 
 
 class Tags:
@@ -18,10 +21,11 @@ class Tags:
     def __init__(self, *, minority: bool) -> None:
         self.minority = minority
 
-    async def get(self, name: str, *, stale_ok: bool = False) -> Any:
+    async def get(self, name: str, *, stale_ok: bool = False, caller: Caller = NOBODY) -> Tag:
+        assert caller == NOBODY
         if self.minority and not stale_ok:
             raise Unavailable("one of three homes answers")
-        return SimpleNamespace(name=name, version=1, urls=(), attrs={})
+        return Tag(name, 1, (), {}, 0.0)
 
 
 def views(*, minority: bool) -> FileViews:
