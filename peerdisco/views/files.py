@@ -18,7 +18,6 @@ from peerdisco_dht import (
     NoSuchBlob,
     NoSuchTag,
     Storage,
-    StorageFull,
     Tag,
     TagInfo,
     TokenKind,
@@ -208,7 +207,6 @@ _TRANSLATIONS: tuple[tuple[type[Exception], Callable[[str], errors.ApiError]], .
     (Conflict, errors.Conflict),
     (Limit, errors.TooLarge),
     (Forgotten, errors.Conflict),
-    (StorageFull, errors.StorageFull),
 )
 
 
