@@ -10,7 +10,6 @@ more, and leaves nothing behind: its successor starts from the log.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +19,14 @@ from peerdisco.coordination.background import Bell, Spawn, background
 from peerdisco.coordination.config import CoordinationConfig
 from peerdisco.coordination.core import Answer, CoordinatorCore, abandoned
 from peerdisco.coordination.facts import JobPhase
-from peerdisco.coordination.inputs import Unresolvable, locator, names_tag, places, resolve
+from peerdisco.coordination.inputs import (
+    Unresolvable,
+    locator,
+    named_inputs,
+    names_tag,
+    places,
+    resolve,
+)
 from peerdisco.coordination.messages import (
     Exchange,
     ExchangeAnswer,
@@ -86,7 +92,7 @@ class Coordinator:
         if not core.submitted:
             core.start(spec, pack, self._ports.wall_time())
             if not any(names_tag(urls) for urls in spec.inputs):
-                self._resolved(core, [Input(urls) for urls in spec.inputs])
+                self._resolved(core, named_inputs(spec))
             self._changed.ring()
         await self._committed()
 
@@ -285,16 +291,14 @@ class Coordinator:
             if core.submitted:
                 return
             await self._changed.wait(self._config.upkeep_interval_s)
-        origins = itertools.chain(spec.origins, itertools.repeat(""))
-        named = [
-            Input(urls, origin=origin) for urls, origin in zip(spec.inputs, origins, strict=False)
-        ]
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._config.resolve_timeout_s
         pause = self._config.pause_min_s
         while True:
             try:
-                inputs = await resolve(named, self._ports.tags, self._ports.failures.storage)
+                inputs = await resolve(
+                    named_inputs(spec), self._ports.tags, self._ports.failures.storage
+                )
             except Unresolvable as unresolvable:
                 self._dead(core, unresolvable.error)
                 return

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from itertools import chain, repeat
 from urllib.parse import urlsplit
 
 from peerdisco.coordination.ports import Tags
 from peerdisco.coordination.tasks import SEGMENT
-from peerdisco.messages import ErrorKind, Input, TaskError
+from peerdisco.messages import ErrorKind, Input, JobSpec, TaskError
 
 TAG = "tag://"
 BLOB = "blob:"
@@ -31,6 +32,12 @@ class Unresolvable(Exception):
 def names_tag(urls: Sequence[str]) -> bool:
     """Whether an input stands for the contents of a tag."""
     return bool(urls) and urls[0].startswith(TAG)
+
+
+def named_inputs(spec: JobSpec) -> list[Input]:
+    """A job's inputs as they were asked for, by the names that people know."""
+    origins = chain(spec.origins, repeat(""))
+    return [Input(urls, origin=origin) for urls, origin in zip(spec.inputs, origins, strict=False)]
 
 
 async def resolve(
