@@ -5,6 +5,7 @@
 elections and no jobs; what it needs of them it names in `ports.py`. Start reading in `storage.py`.
 """
 
+from peerdisco_dht.backlog import RepairProgress
 from peerdisco_dht.blobs.acknowledgement import Durability
 from peerdisco_dht.blobs.blobs import Blobs
 from peerdisco_dht.blobs.identity import key_of_blob
@@ -22,8 +23,10 @@ from peerdisco_dht.errors import (
     NoSuchBlob,
     NoSuchTag,
     StorageError,
+    StorageFull,
     Unavailable,
 )
+from peerdisco_dht.health import Condition, Health
 from peerdisco_dht.kademlia.service import Found, Kademlia
 from peerdisco_dht.keys import key_of_name, partition_of_key
 from peerdisco_dht.layout import (
@@ -43,6 +46,8 @@ from peerdisco_dht.layout import (
 from peerdisco_dht.messages import BadMessage, decode, encode
 from peerdisco_dht.movement import Movement, Share
 from peerdisco_dht.registers.registers import Registers, Versioned
+from peerdisco_dht.scrub import ScrubPass, ScrubState
+from peerdisco_dht.space import Space, SpaceState
 from peerdisco_dht.storage import Storage
 from peerdisco_dht.tags.answers import Tag, TagHistory, TagInfo, TagPage
 from peerdisco_dht.tags.tags import TAG_OWNER, Tags
@@ -83,6 +88,13 @@ __all__ = [
     "Share",
     "Census",
     "Holding",
+    "Condition",
+    "Health",
+    "RepairProgress",
+    "Space",
+    "SpaceState",
+    "ScrubState",
+    "ScrubPass",
     "Collector",
     "CollectionState",
     "Progress",
@@ -103,6 +115,7 @@ __all__ = [
     "Conflict",
     "Denied",
     "Limit",
+    "StorageFull",
     "Unavailable",
     "Forgotten",
 ]

@@ -31,6 +31,10 @@ class Limit(StorageError, ValueError):
     """The request is larger than what one tag or blob may hold. Nothing was changed."""
 
 
+class StorageFull(StorageError):
+    """This node has no room for a blob; another one may. Nothing was stored."""
+
+
 class Unavailable(StorageError):
     """Too few of the responsible nodes could be reached; try again later.
 

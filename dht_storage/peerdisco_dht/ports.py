@@ -95,6 +95,18 @@ class Writer(Protocol):
         """Release the file; does not imply `sync`."""
 
 
+class Space(Protocol):
+    """How full a file system is, in bytes."""
+
+    @property
+    def free_bytes(self) -> int:
+        """What can still be written."""
+
+    @property
+    def total_bytes(self) -> int:
+        """What there is."""
+
+
 class Disk(Protocol):
     """Files under the node's data directory, named by relative POSIX paths."""
 
@@ -112,6 +124,9 @@ class Disk(Protocol):
 
     async def list(self, directory: str) -> list[str]:
         """Sorted names in a directory; empty when there is no such directory."""
+
+    async def space(self) -> Space:
+        """Of the file system."""
 
     async def remove(self, path: str) -> None:
         """Delete a file; a missing one is no error."""

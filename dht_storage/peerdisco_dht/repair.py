@@ -1,24 +1,30 @@
 """Seeing to it that every blob has its copies at home.
 
 Each node walks the replicas on its own shelf: at start, after every change of the layout, now and
-then, and for single blobs that a put or a corrupt read reported. It asks the homes of each whether
-they hold it (merging pins on the way) and sends copies to those that do not, fewest copies first.
-Of several holders only the first home that has it sends, so a new home gets one copy and not two.
+then. Single blobs that a put or a corrupt read reported are looked at in between. It asks the homes
+of each whether they hold it (merging pins on the way) and lets the backlog know who lacks a copy.
+Of several holders one sends, chosen by hash, so a new home gets one copy and not two, and when a
+node is lost all that have copies of its blobs send their share.
+
+Sending is the work of a few tasks that go through the backlog, most urgent first, at a pace that
+yields to the foreground; a blob that has one copy left yields to nobody. Nothing has to be saved:
+after a restart the walk asks again, and what has arrived needs no second sending.
+
 A node that is no home turns its copy into a cache once all homes have theirs; a copy whose pins
-were all released elsewhere is dropped.
-
-A node that leaves drops its copies instead. What a garbage collection condemned is not repaired.
-
-What this leaves out: pacing against foreground load, progress reports, and scrubbing.
+were all released elsewhere is dropped. A node that leaves drops its copies instead. What a garbage
+collection condemned is not repaired.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
+from peerdisco_dht.backlog import Backlog, Errand, RepairProgress
+from peerdisco_dht.blobs.acknowledgement import rank
 from peerdisco_dht.blobs.identity import partition_of_blob
 from peerdisco_dht.blobs.messages import (
     BATCH_MAX,
@@ -37,6 +43,7 @@ from peerdisco_dht.fanout import ask_all
 from peerdisco_dht.keeper import LayoutKeeper
 from peerdisco_dht.layout import Layout, NodeState
 from peerdisco_dht.messages import BadMessage, decode, encode
+from peerdisco_dht.pacing import Throttle
 from peerdisco_dht.ports import Members, NodeId, Rpc
 
 logger = logging.getLogger(__name__)
@@ -44,15 +51,8 @@ logger = logging.getLogger(__name__)
 LOOK = "dht/blob/look"
 URGENT_MAX = 10_000
 """Single blobs that may wait; more of them make a full walk instead."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Missing:
-    """Copies of one blob that some homes lack."""
-
-    blob: str
-    copies: int
-    homes: tuple[NodeId, ...]
+BACKLOG_MAX = 100_000
+"""Copies that may wait to be sent before the walk pauses."""
 
 
 class Repair:
@@ -63,6 +63,7 @@ class Repair:
         me: NodeId,
         shelf: Shelf,
         sender: Sender,
+        throttle: Throttle,
         keeper: LayoutKeeper,
         members: Members,
         rpc: Rpc,
@@ -72,13 +73,20 @@ class Repair:
         self._rpc = rpc
         self._shelf = shelf
         self._sender = sender
+        self._throttle = throttle
         self._keeper = keeper
         self._members = members
         self._config = config
+        self._backlog = Backlog()
+        self._filled = asyncio.Event()
+        self._emptier = asyncio.Event()
         self._urgent: dict[str, None] = {}
         self._lost: dict[str, None] = {}
-        self._walk_due = True
         self._news = asyncio.Event()
+        self._walk_due = asyncio.Event()
+        self._walking = False
+        self._checked = 0
+        self._overflowed = False
         keeper.subscribe(self._on_layout)
         shelf.on_lost(self._on_lost)
         rpc.serve(LOOK, self._look)
@@ -88,31 +96,22 @@ class Repair:
         self._try_again(blob)
         self._news.set()
 
+    def progress(self) -> RepairProgress:
+        """How far this node is."""
+        now = asyncio.get_running_loop().time()
+        return self._backlog.progress(now, walking=self._walking, checked=self._checked)
+
     async def run(self) -> None:
         """Repair until cancelled."""
-        loop = asyncio.get_running_loop()
-        pause = self._config.retry_s
-        next_walk = loop.time()
-        while True:
-            self._news.clear()
-            if self._walk_due or loop.time() >= next_walk:
-                next_walk = loop.time() + self._config.repair_interval_s
-            await self._round(walk=self._walk_due)
-            settled = not self._urgent and not self._lost
-            pause = self._config.retry_s if settled else min(2 * pause, next_walk - loop.time())
-            try:
-                wait_s = next_walk - loop.time() if settled else pause
-                async with asyncio.timeout(max(self._config.retry_s, wait_s)):
-                    await self._news.wait()
-            except TimeoutError:
-                self._walk_due = self._walk_due or loop.time() >= next_walk
-            else:
-                await asyncio.sleep(self._config.retry_s)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._walk_now_and_then())
+            group.create_task(self._see_to_news())
+            for _ in range(self._config.repair_concurrency):
+                group.create_task(self._work_off())
 
     def _on_layout(self, layout: Layout) -> None:
         del layout
-        self._walk_due = True
-        self._news.set()
+        self._walk_due.set()
 
     def _on_lost(self, blob: str) -> None:
         if len(self._lost) < URGENT_MAX:
@@ -124,32 +123,61 @@ class Repair:
         del peer
         try:
             for blob in decode(body, Ids).ids[:BATCH_MAX]:
-                self.want(blob)
+                if blob not in self._backlog:
+                    self.want(blob)
         except BadMessage as error:
             logger.warning(f"event=bad_request method={LOOK} error={error}")
         return b""
 
-    async def _round(self, *, walk: bool) -> None:
-        """Everything that is due; what could not be done stays urgent."""
-        lost, self._lost = list(self._lost), {}
-        for blob in lost:
-            await self._report_lost(blob)
-        urgent, self._urgent = list(self._urgent), {}
-        if walk:
-            self._walk_due = False
+    # -- finding out who lacks what
+
+    async def _walk_now_and_then(self) -> None:
+        """Walk at once, after a change of the layout, and when the last walk is long ago."""
+        pause_s = 0.0
+        while True:
+            self._walk_due.clear()
+            self._overflowed = False
             await self._walk()
-            return
-        for start in range(0, len(urgent), BATCH_MAX):
-            some = urgent[start : start + BATCH_MAX]
-            rows = [(blob, row) for blob in some if (row := self._shelf.row(blob)) is not None]
-            await self._check(rows, caches=True)
+            longest_s = self._config.repair_interval_s
+            pause_s = min(longest_s, 2 * pause_s + self._config.retry_s)
+            if not self._overflowed:
+                pause_s = longest_s
+            await _wait(self._walk_due, pause_s)
+            await asyncio.sleep(self._config.retry_s)
+
+    async def _see_to_news(self) -> None:
+        """Look at single blobs; those whose homes do not answer ever more seldom."""
+        retry_s = self._config.retry_s
+        pause_s = retry_s
+        while True:
+            self._news.clear()
+            lost, self._lost = list(self._lost), {}
+            for blob in lost:
+                await self._report_lost(blob)
+            urgent, self._urgent = list(self._urgent), {}
+            for start in range(0, len(urgent), BATCH_MAX):
+                some = urgent[start : start + BATCH_MAX]
+                rows = [(blob, row) for blob in some if (row := self._shelf.row(blob)) is not None]
+                await self._check(rows, caches=True)
+            if not self._urgent and not self._lost:
+                pause_s = retry_s
+                await self._news.wait()
+            else:
+                pause_s = min(2 * pause_s, self._config.repair_interval_s)
+                await _wait(self._news, pause_s)
+            await asyncio.sleep(retry_s)
 
     async def _walk(self) -> None:
         """Look at every replica on this node."""
-        after = ""
+        after, self._checked, self._walking = "", 0, True
         while rows := self._shelf.scan(after, BATCH_MAX):
             after = rows[-1][0]
             await self._check(rows)
+            self._checked += len(rows)
+            while len(self._backlog) > BACKLOG_MAX:
+                self._emptier.clear()
+                await self._emptier.wait()
+        self._walking = False
 
     async def _check(self, rows: Sequence[tuple[str, BlobRow]], *, caches: bool = False) -> None:
         """See to a batch of blobs; those whose homes did not all answer are tried again.
@@ -165,9 +193,8 @@ class Repair:
             and self._home(blob)
         }
         answers = await self._ask_homes(mine)
-        missing: list[_Missing] = []
         others: dict[NodeId, list[str]] = {}
-        for blob in mine:
+        for blob, row in mine.items():
             # A home that came with a new layout meanwhile was not asked and counts as silent.
             state = {home: answers.get(home, {}).get(blob) for home in self._others(blob)}
             if None in state.values():
@@ -176,20 +203,40 @@ class Repair:
             if released:
                 await self._shelf.hold(blob, released[0].pins, 0.0)
                 continue
-            lacking = tuple(h for h, s in state.items() if s and s.copy is Copy.MISSING)
+            lacking = [h for h, s in state.items() if s and s.copy is Copy.MISSING]
+            full = [h for h, s in state.items() if s and s.copy is Copy.FULL]
             holding = [h for h, s in state.items() if s and s.copy is Copy.HELD]
             sender = self._sender_of(blob, holding)
             if lacking and sender == self._me:
-                missing.append(_Missing(blob, 1 + len(holding), lacking))
+                self._add(Errand(1 + len(holding), row.size, blob, home) for home in lacking)
             elif lacking:
                 self._try_again(blob)
                 others.setdefault(sender, []).append(blob)
+            elif full and sender == self._me:
+                self._spill(blob, row, 1 + len(holding), len(full))
             elif len(holding) == len(state) and self._me not in self._home(blob):
                 await self._let_go(blob)
-        missing.sort(key=lambda each: (each.copies, each.blob))
-        await self._send_all(missing, mine)
         # Whose turn it is may not know: it can have got its own copy a moment ago.
         await ask_all(list(others), lambda home: self._ask_to_look(home, others[home]))
+
+    def _spill(self, blob: str, row: BlobRow, copies: int, full: int) -> None:
+        """Let others stand in for homes that have no room.
+
+        This node may be a stand-in itself, and the others know nothing of each other: whoever is
+        asked and has a copy already only says so.
+        """
+        stand_ins = self._stand_ins(blob)
+        if self._me in stand_ins and self._me not in self._home(blob):
+            full -= 1
+        chosen = [node for node in stand_ins if node != self._me][:full]
+        self._add(Errand(copies, row.size, blob, node, stand_in=True) for node in chosen)
+
+    def _stand_ins(self, blob: str) -> list[NodeId]:
+        """Living nodes that are no homes of the blob, in the order of all writers."""
+        layout, home, alive = self._keeper.layout, self._home(blob), self._members.alive()
+        up = [node.id for node in layout.nodes if node.state is NodeState.UP]
+        others = [node for node in up if node not in home and node in alive]
+        return sorted(others, key=lambda node: rank(blob, node))
 
     async def _let_go(self, blob: str) -> None:
         """All homes have their copies: ours is a cache, and on a node that leaves not even that."""
@@ -203,7 +250,7 @@ class Repair:
         if len(self._urgent) < URGENT_MAX:
             self._urgent[blob] = None
         else:
-            self._walk_due = True
+            self._overflowed = True
 
     def _home(self, blob: str) -> tuple[NodeId, ...]:
         return self._keeper.home(partition_of_blob(blob))
@@ -212,11 +259,12 @@ class Repair:
         return [home for home in self._home(blob) if home != self._me]
 
     def _sender_of(self, blob: str, holding: Sequence[NodeId]) -> NodeId:
-        """The first home that has the blob; this node if none has."""
-        for home in self._home(blob):
-            if home == self._me or home in holding:
-                return home
-        return self._me
+        """Whose turn it is to send: of the homes that have the blob, or of nobody but this node.
+
+        By hash, so that the copies of one partition come from all its holders.
+        """
+        able = [home for home in self._home(blob) if home == self._me or home in holding]
+        return min(able, key=lambda home: rank(blob, home), default=self._me)
 
     async def _ask_homes(self, rows: dict[str, BlobRow]) -> dict[NodeId, dict[str, Stored]]:
         """What each home answers about each of the blobs; nothing where it does not answer."""
@@ -236,25 +284,9 @@ class Repair:
                 told[home] = {hold.id: s for hold, s in items if s.copy is not Copy.FAILED}
         return told
 
-    async def _send_all(self, missing: Sequence[_Missing], rows: dict[str, BlobRow]) -> None:
-        """Send copies, so many at a time."""
-        jobs = [(each.blob, home) for each in missing for home in each.homes]
-        for start in range(0, len(jobs), self._config.repair_concurrency):
-            some = jobs[start : start + self._config.repair_concurrency]
-            async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(self._sender.send(home, blob, rows[blob].pins))
-                    for blob, home in some
-                ]
-            for (blob, home), task in zip(some, tasks, strict=True):
-                stored = task.result()
-                # Once more, when all homes hold it, to see whether our copy is still needed.
-                self._try_again(blob)
-                logger.debug(f"event=repaired blob={blob} home={home} result={stored.copy}")
-
     async def _report_lost(self, blob: str) -> None:
         """Ask the other homes to send a copy in place of one that was corrupt here."""
-        if self._me not in self._home(blob) or self._shelf.holds(blob):
+        if self._me not in self._home(blob) or self._shelf.vouches(blob):
             return
         answers = await ask_all(self._others(blob), lambda home: self._ask_to_look(home, [blob]))
         if all(isinstance(answer, Exception) for answer in answers.values()):
@@ -264,3 +296,63 @@ class Repair:
         """Ask a home to see to blobs; raises OSError."""
         body = encode(Ids(tuple(blobs)))
         return await self._rpc.call(home, LOOK, body, timeout=self._config.call_timeout_s)
+
+    # -- sending what is lacking
+
+    def _add(self, errands: Iterable[Errand]) -> None:
+        now = asyncio.get_running_loop().time()
+        for errand in errands:
+            self._backlog.add(errand, now)
+        self._filled.set()
+
+    async def _work_off(self) -> None:
+        """Send one copy after the other."""
+        while True:
+            errand = self._backlog.take()
+            if errand is None:
+                self._filled.clear()
+                await self._filled.wait()
+                continue
+            stored = await self._send(errand)
+            sent = stored.copy is Copy.HELD
+            self._backlog.finish(errand, asyncio.get_running_loop().time(), sent=sent)
+            self._emptier.set()
+            logger.debug(f"event=repaired blob={errand.blob} home={errand.node} {stored.copy=}")
+            if stored.copy is Copy.FULL:
+                self._send_on(errand)
+            elif not sent:
+                self._try_again(errand.blob)
+            elif self._me not in self._home(errand.blob):
+                # Once more, when all homes hold it, to see whether our copy is still needed.
+                self.want(errand.blob)
+
+    def _send_on(self, errand: Errand) -> None:
+        """Try the next stand-in; when there is none, the next walk tries all of them again."""
+        stand_ins = [node for node in self._stand_ins(errand.blob) if node != self._me]
+        if errand.node in stand_ins:
+            stand_ins = stand_ins[stand_ins.index(errand.node) + 1 :]
+        self._add(replace(errand, node=node, stand_in=True) for node in stand_ins[:1])
+
+    async def _send(self, errand: Errand) -> Stored:
+        row = self._shelf.row(errand.blob)
+        if row is None or not (errand.stand_in or errand.node in self._home(errand.blob)):
+            return Stored(Copy.FAILED, reason="neither we nor they are what they were")
+        if errand.stand_in:
+            hold = Hold(errand.blob, row.pins, row.lease)
+            try:
+                held = (await self._sender.hold(errand.node, [hold]))[0]
+            except (OSError, BadMessage) as error:
+                return Stored(Copy.FAILED, reason=str(error))
+            if held.copy is not Copy.MISSING:
+                return held
+        hurry = errand.copies == 1
+        return await self._sender.send(
+            errand.node, errand.blob, row.pins, throttle=self._throttle, hurry=hurry
+        )
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Return when the event is set, or after so long."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

@@ -4,7 +4,7 @@ Read this first. A node's storage offers `blobs`, `tags` and `registers` to the 
 and the same services to its peers. All of it follows one layout, which the composition root
 adopts from the Raft group "layout" (or from gossip); nothing here elects or counts anybody.
 
-What is left out so far: scrubbing, quotas, tokens.
+What is left out so far: quotas.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ from peerdisco_dht.blobs.putting import Putter
 from peerdisco_dht.blobs.sending import Sender
 from peerdisco_dht.blobs.service import BlobService
 from peerdisco_dht.blobs.shelf import Shelf
-from peerdisco_dht.census import Census, Counter
 from peerdisco_dht.collection.collector import Collector
 from peerdisco_dht.collection.marker import Marker, References
 from peerdisco_dht.collection.participant import Participant
 from peerdisco_dht.config import StorageConfig
 from peerdisco_dht.epochs import EpochRpc
+from peerdisco_dht.health import Health
 from peerdisco_dht.kademlia.service import Kademlia
 from peerdisco_dht.keeper import LayoutKeeper
 from peerdisco_dht.keys import PARTITIONS
 from peerdisco_dht.layout import Command, Layout
 from peerdisco_dht.messages import BadMessage
 from peerdisco_dht.movement import Movement, movement, shares_of
+from peerdisco_dht.pacing import Throttle, Traffic
 from peerdisco_dht.ports import Datagrams, Disk, Members, NodeId, Rpc, Store
 from peerdisco_dht.registers.acceptors import Acceptors
 from peerdisco_dht.registers.coordinator import Coordinator
@@ -46,6 +47,7 @@ from peerdisco_dht.registers.rows import AcceptorRows
 from peerdisco_dht.registers.service import RegisterService
 from peerdisco_dht.registers.value import Kind
 from peerdisco_dht.repair import Repair
+from peerdisco_dht.space import MembersWithRoom, Room
 from peerdisco_dht.tags.head import TagHead, TagKind
 from peerdisco_dht.tags.sealing import Sealer
 from peerdisco_dht.tags.tags import PREFIX as TAG_PREFIX
@@ -96,32 +98,29 @@ class Storage:
         self._keeper = LayoutKeeper(log)
         epochs = EpochRpc(rpc, self._keeper)
 
-        acceptors = Acceptors(epochs, self._background, config)
-        coordinator = Coordinator(
-            me, self._keeper, acceptors, self._background, rng, self._kind_of, self._observe
-        )
-        router = Router(
-            epochs, self._keeper, members, acceptors, self._background, names.next(), rng, config
-        )
-        self._rows = AcceptorRows(log, self._keeper)
-        RegisterService(self._rows, coordinator, epochs, config)
-        self._handover = Handover(me, self._keeper, epochs, members, coordinator, config)
+        router = self._make_registers(me, log, epochs, members, names, rng, config)
         self._kinds: dict[str, Kind] = {PLAIN_PREFIX: PlainKind(), TAG_PREFIX: TagKind()}
 
         leases = Leases(wall_time, config.lease_s)
         self._shelf = Shelf(disk, index, names.next, leases)
-        BlobService(self._shelf, rpc, config.transfers_max)
+        traffic = Traffic()
+        rebuilt = _throttle(traffic, config)
+        room = Room(disk, config)
+        BlobService(self._shelf, rpc, room.refusal, traffic, rebuilt, config.transfers_max)
         sender = Sender(self._shelf, rpc, config)
-        self._repair = Repair(me, self._shelf, sender, self._keeper, members, rpc, config)
+        self._repair = Repair(
+            me, self._shelf, sender, _throttle(traffic, config), self._keeper, members, rpc, config
+        )
         putter = Putter(
-            me, self._shelf, sender, self._keeper, members, self._background, names.next,
-            self._repair.want, config,
+            me, self._shelf, sender, self._keeper, MembersWithRoom(me, members, room),
+            self._background, names.next, self._repair.want, config,
         )  # fmt: skip
         pinner = Pinner(self._shelf, epochs, self._keeper, members, names.next, config)
         self.registers = Registers(router)
         self.blobs = Blobs(
-            me, self._shelf, putter, pinner, rpc, self._keeper, members, self._background, config
-        )
+            me, self._shelf, putter, pinner, rpc, self._keeper, members, self._background, traffic,
+            room.check_put, config,
+        )  # fmt: skip
         self._segments = _Segments(self.blobs)
         self._sealer = Sealer(router, self._background, self._segments.put_bytes)
         self.tags = Tags(
@@ -134,10 +133,36 @@ class Storage:
         self.collector = Collector(
             me, self.registers, epochs, self._keeper, members, self._background, wall_time, config
         )
-        self._counter = Counter(me, self._shelf, self._keeper, members, rpc, config)
+        self.health = Health(
+            me, self._shelf, disk, index, room, self._repair, traffic, self._keeper, members, rpc,
+            wall_time, config,
+        )  # fmt: skip
         self.kademlia = (
             Kademlia(me, datagrams, members, self._keeper, rng) if datagrams is not None else None
         )
+
+    def _make_registers(
+        self,
+        me: NodeId,
+        log: Store,
+        epochs: EpochRpc,
+        members: Members,
+        names: UniqueNames,
+        rng: random.Random,
+        config: StorageConfig,
+    ) -> Router:
+        """This node's part in all registers; the way to reach them from here."""
+        acceptors = Acceptors(epochs, self._background, config)
+        coordinator = Coordinator(
+            me, self._keeper, acceptors, self._background, rng, self._kind_of, self._observe
+        )
+        router = Router(
+            epochs, self._keeper, members, acceptors, self._background, names.next(), rng, config
+        )
+        self._rows = AcceptorRows(log, self._keeper)
+        RegisterService(self._rows, coordinator, epochs, config)
+        self._handover = Handover(me, self._keeper, epochs, members, coordinator, config)
+        return router
 
     async def run(self) -> None:
         """Serve and look after the data until cancelled."""
@@ -147,6 +172,7 @@ class Storage:
             group.create_task(self._keeper.run())
             group.create_task(self._handover.run())
             group.create_task(self._repair.run())
+            group.create_task(self.health.run())
             group.create_task(self.collector.run())
             if self.kademlia is not None:
                 group.create_task(self.kademlia.run())
@@ -172,13 +198,9 @@ class Storage:
         """The home set of a 160-bit key, first choice first; empty without a layout."""
         return self._keeper.home_of_key(key)
 
-    async def census(self) -> Census:
-        """What every node holds, as counted now."""
-        return await self._counter.census()
-
     async def movement(self, command: Command) -> Movement:
         """What a change of the layout would move; nothing is changed."""
-        return movement(self.layout, command, (await self.census()).sizes())
+        return movement(self.layout, command, (await self.health.census()).sizes())
 
     def shares(self) -> dict[NodeId, int]:
         """How many partitions each node is a home of."""
@@ -214,6 +236,11 @@ class Storage:
     def _observe(self, name: str, content: object | None) -> None:
         if isinstance(content, TagHead):
             self._sealer.observe(name, content)
+
+
+def _throttle(traffic: Traffic, config: StorageConfig) -> Throttle:
+    """One for what repair sends, one for what it receives."""
+    return Throttle(traffic, config.repair_bytes_per_s, config.repair_busy_bytes_per_s)
 
 
 class UniqueNames:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from peerdisco.cli import upkeep
 from peerdisco.cli.output import client_command
 
 if TYPE_CHECKING:
@@ -245,6 +246,10 @@ def gc(dry_run: bool, action: str | None, cluster: Cluster, output: Output) -> N
     _print_collection(view, output)
     if view.failed:
         sys.exit(1)
+
+
+for _command in upkeep.COMMANDS:
+    ddfs.add_command(_command)
 
 
 def _print_collection(view: CollectionView, output: Output) -> None:

@@ -51,6 +51,8 @@ from peerdisco_webui.upkeep_messages import (
     LayoutPlan,
     LayoutRequest,
     LayoutView,
+    ScrubView,
+    StorageView,
 )
 
 SUBMIT_TIMEOUT_S = 60.0
@@ -161,6 +163,18 @@ class Cluster:
         """Change the layout."""
         path = "/api/v1/layout"
         return self.session.call("POST", path, LayoutView, value=change, timeout_s=COUNT_TIMEOUT_S)
+
+    def storage(self) -> StorageView:
+        """What each node holds, and what its storage is busy with."""
+        return self.session.call("GET", "/api/v1/storage", StorageView, timeout_s=COUNT_TIMEOUT_S)
+
+    def scrubs(self) -> ScrubView:
+        """Where the scrub of each node is."""
+        return self.session.call("GET", "/api/v1/scrub", ScrubView)
+
+    def scrub(self) -> ScrubView:
+        """Let every node read all its copies again now."""
+        return self.session.call("POST", "/api/v1/scrub", ScrubView)
 
     def find_key(self, key: str) -> FoundView:
         """Where a key lives: a blob, `tag://NAME`, or 40 hexadecimal digits."""

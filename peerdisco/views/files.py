@@ -18,6 +18,7 @@ from peerdisco_dht import (
     NoSuchBlob,
     NoSuchTag,
     Storage,
+    StorageFull,
     Tag,
     TagInfo,
     TokenKind,
@@ -207,6 +208,7 @@ _TRANSLATIONS: tuple[tuple[type[Exception], Callable[[str], errors.ApiError]], .
     (Conflict, errors.Conflict),
     (Limit, errors.TooLarge),
     (Forgotten, errors.Conflict),
+    (StorageFull, errors.StorageFull),
 )
 
 

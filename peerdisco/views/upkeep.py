@@ -11,14 +11,18 @@ from peerdisco_dht import (
     BadName,
     Collector,
     Command,
+    Condition,
     Conflict,
     Holding,
     NodeState,
     RemoveNodes,
+    RepairProgress,
+    ScrubPass,
     SetReplicas,
     SetState,
     Storage,
     StorageError,
+    StorageNode,
     Unavailable,
     key_of_blob,
     key_of_name,
@@ -36,8 +40,14 @@ from peerdisco_webui.upkeep_messages import (
     LayoutPlan,
     LayoutRequest,
     LayoutView,
+    NodeScrub,
+    NodeStorage,
+    PassView,
     Place,
     PlannedNode,
+    RepairView,
+    ScrubView,
+    StorageView,
     Tally,
 )
 
@@ -128,7 +138,7 @@ class UpkeepViews:
     async def layout(self) -> LayoutView:
         """See Upkeep."""
         layout = self._storage.layout
-        census = await self._storage.census()
+        census = await self._storage.health.census()
         shares = self._storage.shares()
         alive = self._alive()
         nodes = []
@@ -167,7 +177,7 @@ class UpkeepViews:
         plan = await self._storage.movement(command)
         if plan.refused:
             raise errors.Conflict(plan.refused)
-        silent = (await self._storage.census()).silent
+        silent = (await self._storage.health.census()).silent
         nodes = [
             PlannedNode(
                 id=share.node,
@@ -201,7 +211,7 @@ class UpkeepViews:
     async def _check_drained(self, node: str) -> None:
         """Removing a node that still has to move something would leave fewer copies for a while."""
         name = self._name_of(node)
-        holding = (await self._storage.census()).holdings.get(node)
+        holding = (await self._storage.health.census()).holdings.get(node)
         if holding is None:
             raise errors.Conflict(
                 f"{name} does not answer, so nobody knows what it holds. Removing it by force "
@@ -238,6 +248,66 @@ class UpkeepViews:
             raise errors.BadRequest(f"several nodes are named {text!r}; give the id")
         return found[0]
 
+    # -- what nodes hold
+
+    async def storage(self) -> StorageView:
+        """See Upkeep."""
+        census = await self._storage.health.census()
+        conditions = await self._storage.health.conditions()
+        nodes = [
+            self._node_storage(node, census.holdings.get(node.id), conditions.get(node.id))
+            for node in self._storage.layout.nodes
+        ]
+        return StorageView(nodes=tuple(sorted(nodes, key=lambda node: (node.name, node.id))))
+
+    def _node_storage(
+        self, node: StorageNode, holding: Holding | None, condition: Condition | None
+    ) -> NodeStorage:
+        name = self._name_of(node.id)
+        if holding is None or condition is None:
+            return NodeStorage(id=node.id, name=name, state=node.state.value, answers=False)
+        return NodeStorage(
+            id=node.id,
+            name=name,
+            state=node.state.value,
+            space=condition.space.state.value,
+            free_bytes=condition.space.free if condition.space.total else -1,
+            total_bytes=condition.space.total or -1,
+            blobs=holding.replicas[0],
+            bytes=holding.replicas[1],
+            leaving_bytes=holding.leaving[1],
+            cache_bytes=holding.caches[1],
+            trash_bytes=holding.trash[1],
+            repair=_repair_view(condition.repair),
+        )
+
+    async def scrubs(self) -> ScrubView:
+        """See Upkeep."""
+        conditions = await self._storage.health.conditions()
+        nodes = [
+            self._node_scrub(node.id, conditions.get(node.id))
+            for node in self._storage.layout.nodes
+        ]
+        return ScrubView(nodes=tuple(sorted(nodes, key=lambda node: (node.name, node.id))))
+
+    async def scrub(self) -> ScrubView:
+        """See Upkeep."""
+        await self._storage.health.scrub()
+        return await self.scrubs()
+
+    def _node_scrub(self, node: str, condition: Condition | None) -> NodeScrub:
+        name = self._name_of(node)
+        if condition is None:
+            return NodeScrub(id=node, name=name, answers=False)
+        state = condition.scrub
+        return NodeScrub(
+            id=node,
+            name=name,
+            running=_pass_view(state.running),
+            last=_pass_view(state.last),
+            aside=state.aside,
+        )
+
     # -- lookups
 
     async def find(self, key: str) -> FoundView:
@@ -260,6 +330,32 @@ class UpkeepViews:
             told_by=told_by,
             nearest=tuple(Place(id=node, name=self._name_of(node)) for node in nearest),
         )
+
+
+def _repair_view(progress: RepairProgress) -> RepairView:
+    return RepairView(
+        walking=progress.walking,
+        checked=progress.checked,
+        blobs_left=progress.blobs_left,
+        bytes_left=progress.bytes_left,
+        blobs_sent=progress.blobs_sent,
+        bytes_sent=progress.bytes_sent,
+        bytes_per_s=progress.bytes_per_s,
+        left_s=-1.0 if progress.left_s is None else progress.left_s,
+    )
+
+
+def _pass_view(scrub: ScrubPass | None) -> PassView | None:
+    if scrub is None:
+        return None
+    return PassView(
+        began_at=scrub.began,
+        finished_at=scrub.finished,
+        blobs=scrub.blobs,
+        bytes=scrub.bytes,
+        rotten=scrub.rotten,
+        unreadable=scrub.unreadable,
+    )
 
 
 def _key_of(text: str) -> bytes:

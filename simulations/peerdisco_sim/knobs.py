@@ -65,6 +65,8 @@ KNOBS: Mapping[str, Range] = {
     "storage.transfers_max": Range(2, 16),
     "storage.repair_interval_s": Range(3.0, 60.0),
     "storage.repair_concurrency": Range(1, 8),
+    "storage.repair_bytes_per_s": Range(1 << 18, 1 << 30),
+    "storage.repair_busy_bytes_per_s": Range(1 << 18, 1 << 30),
     "storage.retry_s": Range(0.2, 3.0),
     "storage.collection_interval_s": Range(4.0, 86400.0),
     "storage.trash_s": Range(2.0, 86400.0),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import hashlib
 import random
 import selectors
@@ -15,6 +16,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pytest
@@ -122,12 +124,21 @@ class MemoryStore:
                     future.set_result(None)
 
 
+@dataclass(frozen=True)
+class MemorySpace:
+    free_bytes: int
+    total_bytes: int
+
+
 class MemoryDisk:
     """Files; what was not synced is gone after a crash."""
 
     def __init__(self, synced: dict[str, bytes]) -> None:
         self.synced = synced
         self.files = {path: bytearray(data) for path, data in synced.items()}
+        self.total_bytes = 1 << 40
+        self.unreadable: dict[str, int] = {}
+        """errno of every read of a file, until the file is replaced."""
         self.crashed = False
 
     def _check(self) -> None:
@@ -137,6 +148,8 @@ class MemoryDisk:
     async def read(self, path: str, offset: int = 0, size: int | None = None) -> bytes:
         self._check()
         await asyncio.sleep(0)
+        if path in self.unreadable:
+            raise OSError(self.unreadable[path], "cannot be read", path)
         if path not in self.files:
             raise FileNotFoundError(path)
         end = None if size is None else offset + size
@@ -153,6 +166,7 @@ class MemoryDisk:
         await asyncio.sleep(0.001)
         self._check()
         self.files[target] = self.files.pop(source)
+        self.unreadable.pop(target, None)
         self.synced[target] = self.synced.pop(source, b"")
 
     async def remove(self, path: str) -> None:
@@ -170,6 +184,10 @@ class MemoryDisk:
         parts = [path.rpartition("/") for path in self.files]
         return sorted(name for parent, _, name in parts if parent == directory)
 
+    async def space(self) -> MemorySpace:
+        used = sum(map(len, self.files.values()))
+        return MemorySpace(max(0, self.total_bytes - used), self.total_bytes)
+
     async def size(self, path: str) -> int | None:
         return len(self.files[path]) if path in self.files else None
 
@@ -182,6 +200,8 @@ class _MemoryWriter:
     async def write(self, chunks: Sequence[bytes]) -> None:
         self._disk._check()
         await asyncio.sleep(0)
+        if (await self._disk.space()).free_bytes < sum(map(len, chunks)):
+            raise OSError(errno.ENOSPC, "no space left")
         for chunk in chunks:
             self._disk.files[self._path] += chunk
 
@@ -205,6 +225,8 @@ class Network:
         self.slow: dict[str, float] = {}
         self.tamper: Callable[[str, str, bytes], bytes] = lambda _peer, _method, piece: piece
         self.calls: dict[str, int] = {}
+        self.pushes: list[tuple[str, str]] = []
+        """Who has streamed to whom."""
 
     def reaches(self, a: str, b: str) -> bool:
         return self.island.get(a, 0) == self.island.get(b, 0)
@@ -296,6 +318,7 @@ class MemoryRpc:
         size: int | None = None,
     ) -> bytes:
         node = await self._arrive(peer, method, timeout)
+        self.network.pushes.append((self.me, peer))
 
         async def pieces() -> AsyncIterator[bytes]:
             async for piece in source:

@@ -50,7 +50,7 @@ def test_a_dry_run_tells_exactly_what_a_drain_then_moves(world: World) -> None:
             return not any(leaving in cluster.replicas(b) for b in mine)
 
         await cluster.eventually(drained, 300)
-        census = await cluster[0].storage.census()
+        census = await cluster[0].storage.health.census()
         assert census.holdings[leaving].replicas == census.holdings[leaving].leaving == (0, 0)
         assert census.silent == ()
         for blob in blobs:

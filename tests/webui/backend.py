@@ -60,8 +60,14 @@ from peerdisco_webui.upkeep_messages import (
     LayoutPlan,
     LayoutRequest,
     LayoutView,
+    NodeScrub,
+    NodeStorage,
+    PassView,
     Place,
     PlannedNode,
+    RepairView,
+    ScrubView,
+    StorageView,
     Tally,
 )
 
@@ -443,6 +449,7 @@ class FakeUpkeep:
         self.dry_run = False
         self.states = {"node-a": "up", "node-b": "up"}
         self.leaving = 2
+        self.scrubbing = False
 
     async def collection(self) -> CollectionView:
         self.looks += 1
@@ -503,6 +510,32 @@ class FakeUpkeep:
         if change.node:
             self.states[change.node] = names[change.action]
         return await self.layout()
+
+    async def storage(self) -> StorageView:
+        busy = RepairView(blobs_left=3, bytes_left=3 << 20, bytes_per_s=1e6, left_s=62.0)
+        node_a = NodeStorage(
+            id="id-node-a",
+            name="node-a",
+            space="low",
+            free_bytes=10**9,
+            total_bytes=10**12,
+            blobs=9,
+            bytes=90,
+            repair=busy,
+        )
+        return StorageView(
+            nodes=(node_a, NodeStorage(id="id-node-b", name="node-b", answers=False))
+        )
+
+    async def scrubs(self) -> ScrubView:
+        last = PassView(began_at=9.0, finished_at=1e9, blobs=7, bytes=7000, rotten=2)
+        running = PassView(began_at=WALL_TIME) if self.scrubbing else None
+        node_a = NodeScrub(id="id-node-a", name="node-a", running=running, last=last, aside=1)
+        return ScrubView(nodes=(node_a, NodeScrub(id="id-node-b", name="node-b", answers=False)))
+
+    async def scrub(self) -> ScrubView:
+        self.scrubbing = True
+        return await self.scrubs()
 
     async def find(self, key: str) -> FoundView:
         home = (Place(id="id-node-a", name="node-a"), Place(id="id-node-b", name="node-b"))

@@ -39,6 +39,21 @@ class UpkeepApi:
         """Change the layout."""
         return json_response(await self._upkeep.change(await read_json(request, LayoutRequest)))
 
+    async def storage(self, request: web.Request) -> web.Response:
+        """What each node holds, and how far its repair is."""
+        del request
+        return json_response(await self._upkeep.storage())
+
+    async def scrubs(self, request: web.Request) -> web.Response:
+        """Where the scrub of each node is."""
+        del request
+        return json_response(await self._upkeep.scrubs())
+
+    async def scrub(self, request: web.Request) -> web.Response:
+        """Let every node read all its copies again now."""
+        del request
+        return json_response(await self._upkeep.scrub())
+
     async def find(self, request: web.Request) -> web.Response:
         """Where a key lives: a blob, `tag://NAME`, or 40 hexadecimal digits as `key`."""
         key = request.query.get("key", "")

@@ -38,6 +38,8 @@ from peerdisco_webui.upkeep_messages import (
     LayoutPlan,
     LayoutRequest,
     LayoutView,
+    ScrubView,
+    StorageView,
 )
 
 
@@ -188,6 +190,15 @@ class Upkeep(Protocol):
 
     async def change(self, change: LayoutRequest) -> LayoutView:
         """Change the layout."""
+
+    async def storage(self) -> StorageView:
+        """What each node holds, and what its storage is busy with."""
+
+    async def scrubs(self) -> ScrubView:
+        """Where the scrub of each node is."""
+
+    async def scrub(self) -> ScrubView:
+        """Let every node begin a pass now, unless one is under way."""
 
     async def find(self, key: str) -> FoundView:
         """Where a key lives."""

@@ -218,3 +218,113 @@ class FoundView(View, frozen=True, kw_only=True):
     home: tuple[Place, ...]
     told_by: str = ""
     nearest: tuple[Place, ...] = ()
+
+
+class RepairView(View, frozen=True, kw_only=True):
+    """How far the repair of one node is: what it has to send to others.
+
+    Attributes:
+        walking: Whether it looks through its blobs now, and may find more.
+        checked: Blobs seen by that walk, or by the last.
+        blobs_left: Copies to send, as far as it knows.
+        bytes_left: Their bytes.
+        blobs_sent: Copies sent since it last had nothing to do.
+        bytes_sent: Their bytes.
+        bytes_per_s: Average speed since then.
+        left_s: How long the rest takes at that speed; -1 while that is unknown.
+    """
+
+    walking: bool = False
+    checked: int = 0
+    blobs_left: int = 0
+    bytes_left: int = 0
+    blobs_sent: int = 0
+    bytes_sent: int = 0
+    bytes_per_s: float = 0.0
+    left_s: float = 0.0
+
+
+class NodeStorage(View, frozen=True, kw_only=True):
+    """What one node of the layout holds, and what it is busy with.
+
+    Attributes:
+        id: The node.
+        name: Its friendly name.
+        state: `up`, `draining` or `gone`.
+        answers: Whether it said anything; if not, all that follows is unknown.
+        space: `ok`; `low`: it takes no new copies; `read-only`: nor puts of clients.
+        free_bytes: What its file system has left.
+        total_bytes: What its file system has.
+        blobs: Copies that it holds as a replica.
+        bytes: Their bytes.
+        leaving_bytes: Of those, bytes that still have to move to other nodes.
+        cache_bytes: Bytes that are there for speed only.
+        trash_bytes: Bytes that a garbage collection condemned.
+        repair: What it has to send to others.
+    """
+
+    id: str
+    name: str
+    state: str = "up"
+    answers: bool = True
+    space: str = "ok"
+    free_bytes: int = -1
+    total_bytes: int = -1
+    blobs: int = 0
+    bytes: int = 0
+    leaving_bytes: int = 0
+    cache_bytes: int = 0
+    trash_bytes: int = 0
+    repair: RepairView = RepairView()
+
+
+class StorageView(View, frozen=True, kw_only=True):
+    """Answer of `GET /api/v1/storage`, in order of names."""
+
+    nodes: tuple[NodeStorage, ...]
+
+
+class PassView(View, frozen=True, kw_only=True):
+    """One pass of a scrub over all copies of a node.
+
+    Attributes:
+        began_at: Wall time.
+        finished_at: Wall time; 0 while it goes on.
+        blobs: Copies that were read to their end and found good.
+        bytes: Their bytes.
+        rotten: Copies that had changed; they were set aside, and repair brings new ones.
+        unreadable: Copies that the disk refused to read; likewise.
+    """
+
+    began_at: float
+    finished_at: float = 0.0
+    blobs: int = 0
+    bytes: int = 0
+    rotten: int = 0
+    unreadable: int = 0
+
+
+class NodeScrub(View, frozen=True, kw_only=True):
+    """Where the scrub of one node is.
+
+    Attributes:
+        id: The node.
+        name: Its friendly name.
+        answers: Whether it said anything.
+        running: The pass that is under way.
+        last: The last one that was finished.
+        aside: Rotten copies that are kept because no good one has come in their place yet.
+    """
+
+    id: str
+    name: str
+    answers: bool = True
+    running: PassView | None = None
+    last: PassView | None = None
+    aside: int = 0
+
+
+class ScrubView(View, frozen=True, kw_only=True):
+    """Answer of `GET` and `POST /api/v1/scrub`, in order of names."""
+
+    nodes: tuple[NodeScrub, ...]

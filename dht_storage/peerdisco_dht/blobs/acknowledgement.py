@@ -78,7 +78,7 @@ def choose_targets(
         return Targets(homes, tuple(dict.fromkeys((me, *homes))), (), 1, 1)
     living = [node for node in homes if node in alive]
     others = [node for node in nodes if node in alive and node not in homes]
-    spares = sorted(others, key=lambda node: (node != me, _rank(blob, node)))
+    spares = sorted(others, key=lambda node: (node != me, rank(blob, node)))
     if durability is Durability.ALL:
         return Targets(homes, homes, (), len(homes), 1)
     copies = min(QUORUM_COPIES, len(homes))
@@ -90,6 +90,6 @@ def choose_targets(
     return Targets(homes, tuple(now), tuple(rest), copies, wanted_zones)
 
 
-def _rank(blob: str, node: NodeId) -> bytes:
-    """An order of stand-ins that differs from blob to blob and is the same for everybody."""
+def rank(blob: str, node: NodeId) -> bytes:
+    """An order of nodes that differs from blob to blob and is the same for everybody."""
     return hashlib.sha256(f"{blob}/{node}".encode()).digest()

@@ -8,7 +8,7 @@ Putting is in `putting.py`, reading in `reading.py`, this node's copies in `shel
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 
 from peerdisco_dht.background import Background
@@ -25,6 +25,7 @@ from peerdisco_dht.errors import Limit, Unavailable
 from peerdisco_dht.fanout import ask_all
 from peerdisco_dht.keeper import LayoutKeeper
 from peerdisco_dht.messages import decode, encode
+from peerdisco_dht.pacing import Traffic
 from peerdisco_dht.ports import Members, NodeId, Rpc
 
 
@@ -44,6 +45,8 @@ class Blobs:
         keeper: LayoutKeeper,
         members: Members,
         background: Background,
+        traffic: Traffic,
+        admit: Callable[[], Awaitable[None]],
         config: StorageConfig,
     ) -> None:
         self._me = me
@@ -54,6 +57,8 @@ class Blobs:
         self._keeper = keeper
         self._members = members
         self._background = background
+        self._traffic = traffic
+        self._admit = admit
         self._config = config
 
     async def put(
@@ -70,11 +75,13 @@ class Blobs:
         their copies; the others follow. Equal content gives the same blob; each owner's claim to
         it is kept apart, see `delete`.
 
-        Raises Unavailable when too few nodes could store it, Limit when it is too large, and
-        whatever `source` raises.
+        Raises StorageFull when this node has no room, Unavailable when too few nodes could store
+        it, Limit when it is too large, and whatever `source` raises.
         """
         began = asyncio.get_running_loop().time()
-        info = await self._putter.put(source, PutOptions(replicas, durability, owner))
+        await self._admit()
+        with self._traffic.foreground():
+            info = await self._putter.put(source, PutOptions(replicas, durability, owner))
         if durability is not Durability.LOCAL:
             self._pinner.note_put(info.id, owner, began)
         return info
@@ -108,9 +115,10 @@ class Blobs:
             raise Limit("a range does not begin or end before the first byte")
         reading = self._reading(blob)
         try:
-            await reading.open(offset, size)
-            async with aclosing(reading.pieces(offset, size)) as pieces:
-                yield pieces
+            with self._traffic.foreground():
+                await reading.open(offset, size)
+                async with aclosing(reading.pieces(offset, size)) as pieces:
+                    yield pieces
         finally:
             reading.close()
 

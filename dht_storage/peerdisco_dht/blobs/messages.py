@@ -111,6 +111,8 @@ class Copy(enum.StrEnum):
     MISSING = "missing"
     RELEASED = "released"
     """Every pin of it was released; the pins are in the answer."""
+    FULL = "full"
+    """Missing, and there is no room for it."""
     FAILED = "failed"
 
 
@@ -150,13 +152,18 @@ class Keep(Message, frozen=True, array_like=True):
 
 
 class Offer(Message, frozen=True, array_like=True):
-    """Store the blob whose bytes follow in this stream as a replica."""
+    """Store the blob whose bytes follow in this stream as a replica.
+
+    Attributes:
+        background: Nobody waits for it: it must not be in the way of those that do.
+    """
 
     id: str
     pins: Pins
     size: int
     hashes: bytes
     lease: float = 0.0
+    background: bool = False
 
 
 class Get(Message, frozen=True, array_like=True):

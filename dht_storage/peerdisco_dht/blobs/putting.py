@@ -204,7 +204,7 @@ class Putter:
         results: _Results,
     ) -> None:
         stored = await self._sender.send(node, blob, pins)
-        if stored.copy is Copy.FAILED:
+        if stored.copy in (Copy.FAILED, Copy.FULL):
             self._repair(blob)
         results.put_nowait((node, stored))
 

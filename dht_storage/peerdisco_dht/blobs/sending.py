@@ -12,6 +12,7 @@ from peerdisco_dht.blobs.service import HOLD, KEEP, PUSH
 from peerdisco_dht.blobs.shelf import INLINE_BYTES_MAX, CorruptCopy, Shelf
 from peerdisco_dht.config import StorageConfig
 from peerdisco_dht.messages import BadMessage, decode, encode
+from peerdisco_dht.pacing import Throttle
 from peerdisco_dht.ports import NodeId, Rpc
 
 
@@ -24,24 +25,39 @@ class Sender:
         self._config = config
         self._streams = asyncio.Semaphore(config.transfers_max)
 
-    async def send(self, peer: NodeId, blob: str, pins: Pins) -> Stored:
+    async def send(
+        self,
+        peer: NodeId,
+        blob: str,
+        pins: Pins,
+        *,
+        throttle: Throttle | None = None,
+        hurry: bool = False,
+    ) -> Stored:
         """Let a peer hold a blob that is on this node's shelf.
 
-        Failures come back as Stored with Copy.FAILED.
+        Background work gives its throttle, and bounds itself how much it sends at a time. Failures
+        come back as Stored with Copy.FAILED.
         """
         try:
             row, chunks = self._shelf.row(blob), self._shelf.chunk_list(blob)
             if row is None or chunks is None:
                 return Stored(Copy.MISSING, reason="not on this node any more")
             if chunks.size <= INLINE_BYTES_MAX:
+                if throttle is not None:
+                    await throttle.take(chunks.size, hurry=hurry)
                 data = b"".join([chunk async for chunk in self._chunks(blob, chunks)])
                 return await self.send_small(peer, Keep(blob, pins, data, row.lease))
             held = (await self.hold(peer, [Hold(blob, pins, row.lease)]))[0]
             if held.copy is not Copy.MISSING:
                 return held
+            background = throttle is not None
+            offer = Offer(blob, pins, chunks.size, chunks.hashes, row.lease, background)
+            source = self._unverified(blob, chunks, throttle, hurry=hurry)
+            if background:
+                return await self._push(peer, offer, source)
             async with self._streams:
-                offer = Offer(blob, pins, chunks.size, chunks.hashes, row.lease)
-                return await self._push(peer, offer)
+                return await self._push(peer, offer, source)
         except (OSError, BadMessage, CorruptCopy) as error:
             return Stored(Copy.FAILED, reason=f"{peer}: {error}")
 
@@ -60,13 +76,13 @@ class Sender:
             raise BadMessage(f"{peer} answered {len(stored)} of {len(items)} items")
         return stored
 
-    async def _push(self, peer: NodeId, offer: Offer) -> Stored:
+    async def _push(self, peer: NodeId, offer: Offer, source: AsyncIterator[bytes]) -> Stored:
         chunks = ChunkList(offer.size, offer.hashes)
         data = await self._rpc.push(
             peer,
             PUSH,
             encode(offer),
-            self._unverified(offer.id, chunks),
+            source,
             timeout=self._config.transfer_timeout_s,
             size=offer.size,
         )
@@ -82,6 +98,11 @@ class Sender:
         for index in range(chunks.count):
             yield await self._shelf.read_chunk(blob, chunks, index)
 
-    async def _unverified(self, blob: str, chunks: ChunkList) -> AsyncIterator[bytes]:
+    async def _unverified(
+        self, blob: str, chunks: ChunkList, throttle: Throttle | None, *, hurry: bool
+    ) -> AsyncIterator[bytes]:
         for index in range(chunks.count):
-            yield await self._shelf.read_raw(blob, index)
+            chunk = await self._shelf.read_raw(blob, index)
+            if throttle is not None:
+                await throttle.take(len(chunk), hurry=hurry)
+            yield chunk

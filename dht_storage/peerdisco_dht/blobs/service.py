@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from peerdisco_dht.blobs.identity import (
     BLOB_BYTES_MAX,
@@ -36,6 +36,7 @@ from peerdisco_dht.blobs.messages import (
 from peerdisco_dht.blobs.pins import Pins
 from peerdisco_dht.blobs.shelf import INLINE_BYTES_MAX, Shelf
 from peerdisco_dht.messages import BadMessage, decode, encode
+from peerdisco_dht.pacing import Throttle, Traffic
 from peerdisco_dht.ports import NodeId, Rpc
 
 HAS = "dht/blob/has"
@@ -55,12 +56,28 @@ class BlobService:
     Args:
         shelf: The copies on this node.
         rpc: Where the methods are offered.
-        transfers_max: Streams received at a time; further senders wait.
+        refusal: Says why this node takes no new copies now; empty when it does.
+        traffic: Told of what somebody waits for.
+        throttle: How fast copies are received that nobody waits for.
+        transfers_max: Streams received at a time, and as many that nobody waits for; further
+            senders wait.
     """
 
-    def __init__(self, shelf: Shelf, rpc: Rpc, transfers_max: int) -> None:
+    def __init__(
+        self,
+        shelf: Shelf,
+        rpc: Rpc,
+        refusal: Callable[[], Awaitable[str]],
+        traffic: Traffic,
+        throttle: Throttle,
+        transfers_max: int,
+    ) -> None:
         self._shelf = shelf
+        self._refusal = refusal
+        self._traffic = traffic
+        self._throttle = throttle
         self._receiving = asyncio.Semaphore(transfers_max)
+        self._rebuilding = asyncio.Semaphore(transfers_max)
         rpc.serve(HAS, self._has)
         rpc.serve(HOLD, self._hold)
         rpc.serve(KEEP, self._keep)
@@ -91,9 +108,17 @@ class BlobService:
 
     async def _hold_one(self, blob: str, pins: Pins, lease: float) -> Stored:
         try:
-            return await self._shelf.hold(blob, pins, lease)
+            stored = await self._shelf.hold(blob, pins, lease)
+            if stored.copy is Copy.MISSING:
+                return await self._full() or stored
+            return stored
         except OSError as error:
             return Stored(Copy.FAILED, reason=str(error))
+
+    async def _full(self) -> Stored | None:
+        """The answer to whoever wants this node to take a new copy, if it must not."""
+        reason = await self._refusal()
+        return Stored(Copy.FULL, reason=reason) if reason else None
 
     async def _keep(self, peer: NodeId, body: bytes) -> bytes:
         del peer
@@ -101,7 +126,8 @@ class BlobService:
             request = decode(body, Keep)
             _check(len(request.data) <= INLINE_BYTES_MAX, "not a small blob")
             _check(chunk_list_of(request.data).id == request.id, "the hash is wrong")
-            stored = await self._shelf.keep_inline(
+            full = None if self._shelf.holds(request.id) else await self._full()
+            stored = full or await self._shelf.keep_inline(
                 request.id, request.data, request.pins, Role.REPLICA, request.lease
             )
         except (BadMessage, OSError) as error:
@@ -124,8 +150,15 @@ class BlobService:
             chunks = ChunkList(offer.size, offer.hashes)
             _check(0 <= offer.size <= BLOB_BYTES_MAX, "the size is impossible")
             _check(chunks.matches(offer.id), "the chunk list is not that of the blob")
-            async with self._receiving:
-                stored = await self._receive(offer, chunks, pieces)
+            if full := await self._full():
+                return encode(full)
+            if offer.background:
+                async with self._rebuilding:
+                    stored = await self._receive(offer, chunks, pieces)
+            else:
+                with self._traffic.foreground():
+                    async with self._receiving:
+                        stored = await self._receive(offer, chunks, pieces)
         except (BadMessage, OSError) as error:
             stored = Stored(Copy.FAILED, reason=str(error))
         return encode(stored)
@@ -140,6 +173,8 @@ class BlobService:
             chunker = Chunker()
             async for piece in pieces:
                 _check(chunker.size + len(piece) <= chunks.size, "more bytes than offered")
+                if offer.background:
+                    await self._throttle.take(len(piece))
                 for parts in chunker.push(piece):
                     await spool.write(parts)
             last = chunker.finish()
@@ -168,7 +203,9 @@ class BlobService:
             yield head[start : start + CHUNK_BYTES]
         end = chunks.count if request.end is None else min(request.end, chunks.count)
         for index in range(max(0, request.first), end):
-            yield await self._shelf.read_chunk(request.id, chunks, index)
+            with self._traffic.foreground():
+                chunk = await self._shelf.read_chunk(request.id, chunks, index)
+            yield chunk
 
 
 def frame(header: Header) -> bytes:

@@ -107,6 +107,7 @@ class Shelf:
         self._locks = KeyedLocks()
         self._inline_files: dict[str, str] = {}
         self._lost: list[Callable[[str], None]] = []
+        self._doubted: dict[str, None] = {}
 
     async def clean(self) -> None:
         """Forget what a crash left unfinished; call before anything else."""
@@ -114,7 +115,7 @@ class Shelf:
         await self._disk.remove_tree(INLINE_FILES)
 
     def on_lost(self, listener: Callable[[str], None]) -> None:
-        """Be told the id of every copy that turns out to be corrupt."""
+        """Be told the id of every copy that turns out to be corrupt or unreadable."""
         self._lost.append(listener)
 
     def row(self, blob: str) -> BlobRow | None:
@@ -126,6 +127,16 @@ class Shelf:
         """Whether a copy is here."""
         row = self.row(blob)
         return row is not None and row.where is not Where.NOWHERE
+
+    def vouches(self, blob: str) -> bool:
+        """Whether a copy is here, and nothing is known against it."""
+        return self.holds(blob) and blob not in self._doubted
+
+    def doubt(self, blob: str) -> None:
+        """The disk refuses to read a copy: nobody shall rely on it until there is another here."""
+        self._doubted[blob] = None
+        for listener in self._lost:
+            listener(blob)
 
     def count(self, after: str, limit: int) -> tuple[int, str]:
         """How many rows follow an id, up to a limit, and the last of them ("" at the end)."""
@@ -189,7 +200,7 @@ class Shelf:
                 if row.where is not Where.NOWHERE:
                     await self._remove(blob, row, merged)
                 return Stored(Copy.RELEASED, merged)
-            if row.where is Where.NOWHERE:
+            if not self.vouches(blob):
                 return Stored(Copy.MISSING)
             new = msgspec.structs.replace(row, pins=merged, role=Role.REPLICA)
             if lease > row.lease or merged.live != row.pins.live:
@@ -201,7 +212,7 @@ class Shelf:
         """Keep a copy that something is about to name: out of the trash, with a fresh lease."""
         async with self._locks.hold(blob):
             row = self.row(blob)
-            if row is None or row.where is Where.NOWHERE:
+            if row is None or not self.vouches(blob):
                 return Stored(Copy.MISSING)
             pins = merge(row.pins, Pins((pin,)))
             new = msgspec.structs.replace(row, pins=pins, role=Role.REPLICA)
@@ -255,6 +266,16 @@ class Shelf:
             await self._disk.remove(f"{directory}/{name}")
             return True
 
+    async def evict(self, blob: str) -> bool:
+        """Drop a copy if it is only a cache; False when it counts by now, or is gone."""
+        async with self._locks.hold(blob):
+            row = self.row(blob)
+            if row is None or row.role is not Role.CACHE or row.where is Where.NOWHERE:
+                return False
+            await self._forget(blob)
+            await self._drop_files(blob, row)
+            return True
+
     async def drop(self, blob: str) -> None:
         """Drop a copy that nobody needs here: its homes have theirs, and this node leaves."""
         async with self._locks.hold(blob):
@@ -280,9 +301,29 @@ class Shelf:
         """
         chunk = await self.read_raw(blob, index)
         if not chunks.verifies(index, chunk):
-            await self._set_aside(blob)
+            await self.set_aside(blob)
             raise CorruptCopy(f"{blob} chunk {index}")
         return chunk
+
+    async def set_aside(self, blob: str) -> bool:
+        """Forget a corrupt copy but keep its bytes: they may be the best that there are.
+
+        False when it was gone already. The bytes go first, since a file that has no row is garbage.
+        """
+        async with self._locks.hold(blob):
+            row = self.row(blob)
+            if row is None or row.where is Where.NOWHERE:
+                return False
+            logger.error(f"event=corrupt_copy blob={blob}")
+            path = f"{SET_ASIDE}/{blob}"
+            if row.where is Where.INLINE:
+                await self._write(path, self._index.get(INLINE + blob.encode()) or b"")
+            elif await self._disk.size(file_path(blob)) is not None:
+                await self._disk.rename(file_path(blob), path)
+            await self._forget(blob)
+        for listener in self._lost:
+            listener(blob)
+        return True
 
     async def read_raw(self, blob: str, index: int) -> bytes:
         """A chunk as it lies here, for somebody who verifies it himself."""
@@ -305,13 +346,16 @@ class Shelf:
         if known is not None:
             return known
         path = f"{INLINE_FILES}/{self._unique()}"
-        writer = await self._disk.create(path)
-        try:
-            await writer.write([self._index.get(INLINE + blob.encode()) or b""])
-        finally:
-            await writer.close()
+        await self._write(path, self._index.get(INLINE + blob.encode()) or b"")
         self._inline_files[blob] = path
         return path
+
+    async def _write(self, path: str, data: bytes) -> None:
+        writer = await self._disk.create(path)
+        try:
+            await writer.write([data])
+        finally:
+            await writer.close()
 
     async def _keep(self, blob: str, new: BlobRow, writes: list[Write]) -> Stored:
         """Write the row that makes a copy count; a replica never becomes a cache this way."""
@@ -327,6 +371,7 @@ class Shelf:
             return Stored(Copy.RELEASED, pins)
         new = self._leases.touch(msgspec.structs.replace(new, pins=pins, role=role), lease)
         await self._index.commit([*writes, (ROWS + blob.encode(), encode(new))])
+        self._doubted.pop(blob, None)
         return Stored(Copy.HELD, pins)
 
     async def _commit(self, blob: str, row: BlobRow, new: BlobRow) -> None:
@@ -341,19 +386,6 @@ class Shelf:
             [(ROWS + name, encode(new)), (CHUNKS + name, None), (INLINE + name, None)]
         )
         await self._drop_files(blob, row)
-
-    async def _set_aside(self, blob: str) -> None:
-        """Forget a corrupt copy but keep its bytes for whoever wants to look at them."""
-        async with self._locks.hold(blob):
-            row = self.row(blob)
-            if row is None or row.where is Where.NOWHERE:
-                return
-            logger.error(f"event=corrupt_copy blob={blob}")
-            await self._forget(blob)
-            if row.where is Where.FILE and await self._disk.size(file_path(blob)) is not None:
-                await self._disk.rename(file_path(blob), f"{SET_ASIDE}/{blob}")
-        for listener in self._lost:
-            listener(blob)
 
     async def _forget(self, blob: str) -> None:
         """Remove all rows of a blob."""

@@ -111,8 +111,8 @@ class BlobChecker:
         taps.before(storage.blobs, "delete", release)
         taps.before(shelf, "keep_inline", lambda blob, *_: self.rules.begun(blob))
         taps.before(shelf, "keep_file", lambda _, chunks, *__: self._keeps_file(chunks.id))
-        taps.before(shelf, "_set_aside", lambda _: self._mark("blob.set_aside"))
-        taps.before(storage._repair, "_send_all", self._repairs)
+        taps.before(shelf, "set_aside", lambda _: self._mark("blob.set_aside"))
+        taps.before(storage._repair, "_send", lambda _: self._mark("blob.repaired"))
         taps.before(shelf, "_remove", lambda blob, *_: self.rules.dropped(name, blob))
         self._inspect(name)
 
@@ -122,9 +122,6 @@ class BlobChecker:
     def _keeps_file(self, blob: str) -> None:
         self._mark("blob.file")
         self.rules.begun(blob)
-
-    def _repairs(self, missing: Sequence[object], _: object) -> None:
-        self.marks["blob.repaired"] += len(missing)
 
     def _happened(self, event: TimedEvent) -> None:
         kind = event.data.get("kind", event.detail)

@@ -49,7 +49,7 @@ class TrafficChecker:
         putter, sender, shelf = storage.blobs._putter, storage.blobs._putter._sender, storage._shelf
         taps.before(putter, "_spread", lambda blob, *_: self.copying.put(name, blob))
         taps.before(shelf, "_remove", lambda blob, *_: self.copying.lost(name, blob))
-        taps.before(shelf, "_set_aside", lambda blob: self.copying.lost(name, blob))
+        taps.before(shelf, "set_aside", lambda blob: self.copying.lost(name, blob))
         taps.around_async(sender, "send_small", lambda peer, keep: self._copies(name, peer, keep))
         taps.around_async(sender, "_push", lambda peer, offer: self._copies(name, peer, offer))
 

@@ -63,3 +63,26 @@ def test_a_key_is_looked_up(run: Run) -> None:
     output = run("dht", "find", "tag://words").output
     assert f"key {40 * 'a'}, partition 2730, epoch 7\nhome: node-a, node-b\n" in output
     assert "told by node-b; nearest that answered: node-b" in output
+
+
+def test_df_tells_what_nodes_hold_and_what_repair_has_left(run: Run) -> None:
+    first, second = run("ddfs", "df").stdout.splitlines()
+    assert first.split("\t")[:6] == ["node-a", "up, low", "1.0 TB", "1.0 GB", "9", "90 B"]
+    assert first.endswith("\t3.1 MB to send, 1 min 2 s")
+    assert second.split("\t")[:2] == ["node-b", "up, silent"]
+    nodes = json.loads(run("ddfs", "df", "--json").output)["nodes"]
+    assert nodes[0]["repair"]["blobs_left"] == 3
+
+
+def test_scrub_tells_what_was_found_and_begins_when_asked(run: Run) -> None:
+    first, second = run("ddfs", "scrub").stdout.splitlines()
+    assert first.split("\t") == [
+        "node-a",
+        "2001-09-09 01:46:40",
+        "7 blobs, 7.0 kB, 2 rotten",
+        "",
+        "1",
+    ]
+    assert second.split("\t") == ["node-b", "never", "", "silent", ""]
+    started = json.loads(run("ddfs", "scrub", "--now", "--json").output)["nodes"][0]
+    assert started["running"]["blobs"] == 0
