@@ -65,8 +65,6 @@ KNOBS: Mapping[str, Range] = {
     "storage.transfers_max": Range(2, 16),
     "storage.repair_interval_s": Range(3.0, 60.0),
     "storage.repair_concurrency": Range(1, 8),
-    "storage.repair_bytes_per_s": Range(1 << 18, 1 << 30),
-    "storage.repair_busy_bytes_per_s": Range(1 << 18, 1 << 30),
     "storage.retry_s": Range(0.2, 3.0),
     "storage.collection_interval_s": Range(4.0, 86400.0),
     "storage.trash_s": Range(2.0, 86400.0),
@@ -89,6 +87,10 @@ KNOBS: Mapping[str, Range] = {
     "execution.memory_bytes_max": Range(1 << 16, 256 << 20),
     "execution.fetches_max": Range(1, 8),
     "execution.fetch_tries": Range(1, 4),
+    "storage.repair_bytes_per_s": Range(1 << 18, 1 << 30),
+    "storage.repair_busy_bytes_per_s": Range(1 << 18, 1 << 30),
+    "storage.scrub_period_s": Range(5.0, 14 * 86400.0),
+    "storage.scrub_bytes_per_s": Range(1 << 18, 1 << 30),
 }
 """Each is asked for by a node at boot, which a test proves: a name that nobody asks for is none."""
 
