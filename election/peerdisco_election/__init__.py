@@ -9,10 +9,10 @@ from peerdisco_election.config import RaftConfig
 from peerdisco_election.core import Core
 from peerdisco_election.effects import LeaderChanged
 from peerdisco_election.errors import CorruptLog, Dropped, NotLeader, RaftError, Unknown
-from peerdisco_election.group import Group, StateMachine
+from peerdisco_election.group import Group
 from peerdisco_election.groups import Groups
 from peerdisco_election.messages import BadMessage, Configuration, Recovery
-from peerdisco_election.ports import Datagrams, Links
+from peerdisco_election.ports import Datagrams, Links, StateMachine
 from peerdisco_election.recovery import describe as describe_recovery
 from peerdisco_election.recovery import plan as plan_recovery
 from peerdisco_election.sessions import Refusal, Session, Sessions, plain, register

@@ -97,7 +97,7 @@ class Core:
         self.leader: str | None = None
         self.snapshot = recovered.snapshot
         self.configuration = recovered.configuration
-        self.log = Log(recovered.start, recovered.entries, self.snapshot_index)
+        self.log = Log(recovered.start, recovered.entries, self.snapshot_index, recovered.floor)
         self.refused = 0
         self.election: Election | None = None
         self._recovered_commit = recovered.hard_state.commit

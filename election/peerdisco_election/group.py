@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from peerdisco_election import storage
 from peerdisco_election.core import Core
@@ -37,21 +37,10 @@ from peerdisco_election.messages import (
     Recovery,
     Snapshot,
 )
+from peerdisco_election.outcomes import fail, settled, succeed
+from peerdisco_election.ports import StateMachine
 from peerdisco_election.recovery import force, plan, resign
 from peerdisco_election.status import Cause, GroupStatus
-
-
-class StateMachine(Protocol):
-    """What a group replicates. It must be deterministic, read no clock, and never raise."""
-
-    def apply(self, index: int, command: bytes) -> object:
-        """Take a committed command; what this returns goes to its proposer."""
-
-    def snapshot(self) -> bytes:
-        """The whole state."""
-
-    def restore(self, data: bytes) -> None:
-        """Replace the whole state by an earlier `snapshot`."""
 
 
 class Hub(Protocol):
@@ -104,7 +93,7 @@ class Group:
         self._offered: list[asyncio.Future[object]] = []
         self._changes: list[asyncio.Future[object]] = []
         self._open: dict[int, tuple[int, asyncio.Future[object]]] = {}
-        self._changing: list[tuple[int, asyncio.Future[object]]] = []
+        self._changing: list[asyncio.Future[object]] = []
         self._readers: list[asyncio.Future[object]] = []
         self._reading: deque[tuple[int, list[asyncio.Future[object]]]] = deque()
         self._token = 0
@@ -133,6 +122,11 @@ class Group:
         """The voters of the committed configuration; while it changes, the new ones."""
         return self.core.configuration.voters
 
+    @property
+    def known_commit(self) -> tuple[int, int]:
+        """Index and term of the newest entry that is known here to be committed."""
+        return self.core.known_commit
+
     async def propose(self, command: bytes, *, timeout: float) -> object:
         """Replicate a command; returns what the state machine's `apply` returned here.
 
@@ -148,7 +142,7 @@ class Group:
         outcome = self._future()
         self._queued.append(_Proposal(command, outcome))
         self._hub.wake(self)
-        return await _settled(outcome, timeout)
+        return await settled(outcome, timeout)
 
     async def read_index(self, *, timeout: float) -> None:
         """Return when this node's state machine holds all that was committed before the call.
@@ -162,15 +156,15 @@ class Group:
         outcome = self._future()
         self._readers.append(outcome)
         self._hub.wake(self)
-        await _settled(outcome, timeout)
+        await settled(outcome, timeout)
 
     async def change_voters(
         self, voters: Sequence[str], *, timeout: float, learners: Sequence[str] = ()
     ) -> None:
         """Replace the members by joint consensus (section 6); done when the old ones are out.
 
-        New members must have been created, with no voters, on their nodes. Raises as `propose`
-        does.
+        New members must have been created on their nodes, with no voters and from this leader's
+        `known_commit`. Raises as `propose` does.
         """
         self._require_leader()
         outcome = self._future()
@@ -180,7 +174,7 @@ class Group:
         finally:
             self._changes.clear()
             self._hub.wake(self)
-        await _settled(outcome, timeout)
+        await settled(outcome, timeout)
 
     async def transfer(self, to: str, *, timeout: float = 5.0) -> None:
         """Hand the leadership to a voter; done when somebody else is known to lead.
@@ -248,6 +242,7 @@ class Group:
             core = self.core
             if core.log.last == 0 and not core.configuration.voters:
                 self.era, self._era_is_news = era, True
+                core.log.floor = (0, 0)
             elif not self.superseded:
                 self.superseded = True
                 self._perform(resign(core, self._hub.now()))
@@ -342,7 +337,7 @@ class Group:
         self.closed = reason
         fail([proposal.outcome for proposal in self._queued], Dropped(reason))
         fail([outcome for _, outcome in self._open.values()], Unknown(reason))
-        fail([outcome for _, outcome in self._changing], Unknown(reason))
+        fail(self._changing, Unknown(reason))
         fail([outcome for _, readers in self._reading for outcome in readers], Unknown(reason))
         fail([*self._readers, *self._watchers], Unknown(reason))
         if self.formed is not None:
@@ -372,7 +367,8 @@ class Group:
                 case ReadFailed():
                     self._finish_reads(effect.token, NotLeader(self.core.leader))
                 case Changed():
-                    self._settle_changes(effect)
+                    changing, self._changing = self._changing, []
+                    succeed(changing, None)
                 case LeaderChanged():
                     self._announce(effect)
         if self._applied - self.core.snapshot_index >= self.core.config.snapshot_entries:
@@ -387,13 +383,14 @@ class Group:
         self._hub.persist(self, effect.number, writes)
 
     def _take(self, proposed: Proposed) -> None:
-        if self._changes:
-            self._changing.append((proposed.index, self._changes.pop()))
-            return
-        accepted = self._offered[: proposed.count]
-        for index, outcome in enumerate(accepted, proposed.index):
+        offered = self._changes or self._offered
+        for index, outcome in enumerate(offered[: proposed.count], proposed.index):
+            replaced = self._open.get(index)
             self._open[index] = (proposed.term, outcome)
-        fail(self._offered[proposed.count :], Dropped("too many bytes wait to be committed"))
+            if replaced is not None:
+                # Of an earlier leadership of this node.
+                fail([replaced[1]], Unknown("this node has lost the entry; another may have it"))
+        fail(offered[proposed.count :], Dropped("too many bytes wait to be committed"))
 
     def _apply(self, entry: Entry) -> None:
         assert entry.index > self._applied
@@ -408,14 +405,11 @@ class Group:
             return
         if term != entry.term:
             fail([outcome], Dropped("another leader's entry took its place"))
+        elif entry.kind is EntryKind.CONFIGURATION:
+            # The joint one: done when the old members may go.
+            self._changing.append(outcome)
         elif not outcome.done():
             outcome.set_result(result)
-
-    def _settle_changes(self, changed: Changed) -> None:
-        for index, outcome in self._changing:
-            if index < changed.index and not outcome.done():
-                outcome.set_result(None)
-        self._changing = [waiting for waiting in self._changing if not waiting[1].done()]
 
     def _restore(self, snapshot: Snapshot) -> None:
         self._machine.restore(snapshot.data)
@@ -426,18 +420,16 @@ class Group:
 
     def _finish_reads(self, token: int, error: RaftError | None) -> None:
         while self._reading and self._reading[0][0] <= token:
-            for reader in self._reading.popleft()[1]:
-                if error is not None:
-                    fail([reader], error)
-                elif not reader.done():
-                    reader.set_result(None)
+            readers = self._reading.popleft()[1]
+            if error is None:
+                succeed(readers, None)
+            else:
+                fail(readers, error)
 
     def _announce(self, change: LeaderChanged) -> None:
         self._hub.leadership_changed(self)
         watchers, self._watchers = self._watchers, []
-        for watcher in watchers:
-            if not watcher.done():
-                watcher.set_result(None)
+        succeed(watchers, None)
         for callback in self._callbacks:
             callback(LeaderChanged(change.leader, change.term, self.name))
 
@@ -458,25 +450,3 @@ class Group:
 
     def _future(self) -> asyncio.Future[object]:
         return asyncio.get_running_loop().create_future()
-
-
-async def _settled(outcome: asyncio.Future[object], timeout: float) -> object:
-    # A quarter of what a proposal costs is its timeout: `asyncio.timeout` would make it a half.
-    timer = asyncio.get_running_loop().call_later(timeout, _expire, outcome, timeout)
-    try:
-        return await outcome
-    finally:
-        timer.cancel()
-
-
-def _expire(outcome: asyncio.Future[object], timeout: float) -> None:
-    fail([outcome], Unknown(f"no outcome within {timeout} s"))
-
-
-def fail(outcomes: Iterable[asyncio.Future[Any]], error: RaftError) -> None:
-    """Settle whatever is not settled yet."""
-    for outcome in outcomes:
-        if not outcome.done():
-            outcome.set_exception(error)
-            # Whoever waited may have been cancelled: nobody is obliged to look.
-            outcome.exception()

@@ -22,7 +22,7 @@ from peerdisco_election import quorum, storage
 from peerdisco_election.config import RaftConfig
 from peerdisco_election.core import Core
 from peerdisco_election.errors import Dropped
-from peerdisco_election.group import Group, StateMachine
+from peerdisco_election.group import Group
 from peerdisco_election.log import Recovered
 from peerdisco_election.membership import configuration
 from peerdisco_election.messages import (
@@ -43,7 +43,7 @@ from peerdisco_election.messages import (
 )
 from peerdisco_election.outbox import Outbox
 from peerdisco_election.pairs import Pairs, View
-from peerdisco_election.ports import CHANNEL, Address, Counters, Datagrams, Links
+from peerdisco_election.ports import CHANNEL, Address, Counters, Datagrams, Links, StateMachine
 from peerdisco_election.recovery import describe
 from peerdisco_election.status import Cause
 from peerdisco_election.timers import Timers
@@ -132,12 +132,15 @@ class Groups:
         *,
         campaign: bool = False,
         era: int = 0,
+        floor: tuple[int, int] = (0, 0),
     ) -> Group:
         """Form a group on this node, or return the one that is here; durable when this returns.
 
         Each voter's node must be asked. `campaign` belongs on one of them, after the others: it
         stands for election at once. A node that is to be added to a group that exists already
-        creates it with no voters and learns them from the leader. With the leader's `era` it gives
+        creates it with no voters and learns them from the leader. `floor` is a member's
+        `known_commit`: the new one votes for nobody who lacks that entry, although it may have
+        dissolved the group before and forgotten what it had. With the leader's `era` it gives
         up what it has of an earlier one (`recovery.py`); the state machine must be new then. Raises
         Dropped when this node stops, and CorruptLog.
         """
@@ -150,7 +153,9 @@ class Groups:
             await self.dissolve(name)
             group = None
         if group is None:
-            group = self._form(name, voters, machine, era)
+            group = self._form(
+                name, Recovered(configuration(voters), era=era, floor=floor), machine
+            )
             if campaign:
                 group.campaign(Cause.CREATED)
         if group.formed is not None:
@@ -457,11 +462,10 @@ class Groups:
 
     # Groups come and go.
 
-    def _form(self, name: str, voters: Sequence[str], machine: StateMachine, era: int) -> Group:
-        recovered = Recovered(configuration(voters), era=era)
-        group = self._admit(name, recovered, machine)
+    def _form(self, name: str, new: Recovered, machine: StateMachine) -> Group:
+        group = self._admit(name, new, machine)
         group.formed = asyncio.get_running_loop().create_future()
-        self.persist(group, 0, storage.describe(name, recovered.configuration, era))
+        self.persist(group, 0, storage.describe(name, new.configuration, new.era, new.floor))
         return group
 
     def _admit(self, name: str, recovered: Recovered, machine: StateMachine) -> Group:

@@ -53,6 +53,7 @@ class Leader:
             len(entry.data)
             for entry in core.log.slice(core.log.committed + 1, core.log.last, 1 << 62, 1 << 62)
         )
+        self._left_joint = False
         self._settling = False
         self._remind_at: float | None = None
         self._tell_at: float | None = None
@@ -184,7 +185,7 @@ class Leader:
 
     def reconfigured(self, now: float) -> None:
         """Members came or went, or majorities are counted by other rules."""
-        self._settling = not self._core.configuration.outgoing
+        self._left_joint = not self._core.configuration.outgoing
         for peer in self._meet_members(now):
             self._send(peer, force=True)
 
@@ -193,7 +194,13 @@ class Leader:
         core = self._core
         if core.configuration.outgoing and self._change_index <= core.log.committed:
             self._propose_configuration(leave_joint(core.configuration), quiet=True)
-        if self._settling and self._members_know():
+        if self._left_joint:
+            # Who has this entry has written that the change is committed: see the README.
+            self._left_joint, self._settling = False, True
+            self._change_index = core.log.last + 1
+            self._append([(EntryKind.EMPTY, b"")])
+            self._broadcast()
+        if self._settling and self._change_index <= core.log.committed:
             self._settling = False
             core.emit(Changed(self._change_index, core.configuration))
             if not core.is_voter:
@@ -248,7 +255,8 @@ class Leader:
             self._hand_over(peer)
 
     def _on_heartbeat_reply(self, peer: str, progress: Progress, reply: HeartbeatReply) -> None:
-        progress.commit = max(progress.commit, reply.commit)
+        # A follower that restarted may know less than before: what it knew was not written.
+        progress.commit = reply.commit
         progress.confirmed = max(progress.confirmed, reply.context)
         progress.paused = False
         if self._lags(progress):
@@ -262,7 +270,9 @@ class Leader:
         if progress.phase is not Phase.SNAPSHOT or progress.snapshot is None:
             return
         snapshot = progress.snapshot
-        if reply.index == snapshot.index and reply.received <= len(snapshot.data):
+        # An answer that moves nothing is a repeated one, or a refusal: the reminder tries again.
+        moves = reply.received != progress.snapshot_offset
+        if moves and reply.index == snapshot.index and reply.received <= len(snapshot.data):
             progress.snapshot_offset = reply.received
             progress.paused = False
             self._send(peer)
@@ -436,16 +446,6 @@ class Leader:
         for peer in fresh:
             self._progress[peer] = Progress(core.log.last + 1, now)
         return fresh
-
-    def _members_know(self) -> bool:
-        """Whether the new members can go on without the old ones, and without this leader.
-
-        Who has the entry but does not know that it is committed counts by the joint rules.
-        """
-        core = self._core
-        know = {peer: one.commit >= self._change_index for peer, one in self._progress.items()}
-        know[core.me] = core.log.committed >= self._change_index
-        return quorum.present(core.configuration, know)
 
     def _check_quorum(self, now: float) -> None:
         core = self._core

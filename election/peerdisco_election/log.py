@@ -26,6 +26,7 @@ class Recovered:
         snapshot: The latest, if any; its index is not beyond the last entry.
         configuration: In force after the snapshot, or before entry 1.
         era: How often the group was recovered by force.
+        floor: Index and term of an entry that was committed when this node joined.
     """
 
     configuration: Configuration
@@ -34,13 +35,21 @@ class Recovered:
     entries: tuple[Entry, ...] = ()
     snapshot: Snapshot | None = None
     era: int = 0
+    floor: tuple[int, int] = (0, 0)
 
 
 class Log:
     """A list of entries that begins after an entry of which only index and term are known."""
 
-    def __init__(self, start: tuple[int, int], entries: Sequence[Entry], committed: int) -> None:
+    def __init__(
+        self,
+        start: tuple[int, int],
+        entries: Sequence[Entry],
+        committed: int,
+        floor: tuple[int, int] = (0, 0),
+    ) -> None:
         self._start_index, self._start_term = start
+        self.floor = floor
         self._entries = list(entries)
         self.committed = committed
         self.stable = self.offered = self.last
@@ -83,8 +92,13 @@ class Log:
         return tuple(taken)
 
     def up_to_date(self, last_index: int, last_term: int) -> bool:
-        """Whether a log with this end is at least as complete as ours (section 5.4.1)."""
-        return (last_term, last_index) >= (self.last_term, self.last)
+        """Whether a log with this end is at least as complete as ours (section 5.4.1).
+
+        Until ours has reached it, that means: as complete as what was committed when we joined. A
+        node that had a part in the group before, and forgot it, must not help to undo that.
+        """
+        index, term = self.floor
+        return (last_term, last_index) >= max((term, index), (self.last_term, self.last))
 
     def conflict(self, entries: Sequence[Entry]) -> Entry | None:
         """The first of these entries that is not here with the same term (section 5.3)."""

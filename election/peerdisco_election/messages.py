@@ -121,11 +121,13 @@ class Descriptor(Message, frozen=True, array_like=True):
         name: The group's.
         configuration: Before entry 1.
         era: How often the group was recovered by force; see `recovery.py`.
+        floor: Index and term of an entry that was committed already; zeros for a new group.
     """
 
     name: str
     configuration: Configuration
     era: Count = 0
+    floor: tuple[Count, Count] = (0, 0)
 
 
 class Recovery(Message, frozen=True, array_like=True):

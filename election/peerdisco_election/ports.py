@@ -1,4 +1,4 @@
-"""What the driver needs from the node around it, beside the store: ways to reach peers."""
+"""What the driver needs from the node around it, beside the store: what to replicate, and links."""
 
 from __future__ import annotations
 
@@ -10,6 +10,19 @@ CHANNEL = 2
 """Of sealed datagrams: node-pair heartbeats."""
 
 Address = tuple[str, int]
+
+
+class StateMachine(Protocol):
+    """What a group replicates. It must be deterministic, read no clock, and never raise."""
+
+    def apply(self, index: int, command: bytes) -> object:
+        """Take a committed command; what this returns goes to its proposer."""
+
+    def snapshot(self) -> bytes:
+        """The whole state."""
+
+    def restore(self, data: bytes) -> None:
+        """Replace the whole state by an earlier `snapshot`."""
 
 
 class Links(Protocol):

@@ -67,10 +67,12 @@ def prefix(group: str) -> bytes:
     return ROOT + urllib.parse.quote(group, safe="").encode() + b"/"
 
 
-def describe(group: str, configuration: Configuration, era: int = 0) -> list[Write]:
+def describe(
+    group: str, configuration: Configuration, era: int = 0, floor: tuple[int, int] = (0, 0)
+) -> list[Write]:
     """The rows of a new group."""
     key = prefix(group) + b"descriptor"
-    return [(key, _seal(key, Descriptor(group, configuration, era)))]
+    return [(key, _seal(key, Descriptor(group, configuration, era, floor)))]
 
 
 def note(group: str, recovery: Recovery) -> list[Write]:
@@ -138,7 +140,15 @@ def recover(store: Store, group: str) -> Recovered | None:
         del entries[0]
     _check(group, hard_state, snapshot, cut, entries)
     configuration = snapshot.configuration if snapshot else descriptor.configuration
-    return Recovered(configuration, hard_state, cut, tuple(entries), snapshot, descriptor.era)
+    return Recovered(
+        configuration,
+        hard_state,
+        cut,
+        tuple(entries),
+        snapshot,
+        descriptor.era,
+        descriptor.floor,
+    )
 
 
 def _check(

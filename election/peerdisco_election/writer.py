@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from peerdisco_election import storage
 from peerdisco_election.errors import Dropped
-from peerdisco_election.group import Group, fail
+from peerdisco_election.group import Group
+from peerdisco_election.outcomes import fail, succeed
 
 BATCH_WRITES = 8192
 """A batch is closed when it has about this many writes, so that no group waits long for others."""
@@ -81,9 +82,7 @@ class Writer:
             for group, part in pending.items():
                 if not group.closed:
                     self._stored(group, part.number)
-            for done in erasing.values():
-                if not done.done():
-                    done.set_result(None)
+            succeed(erasing.values(), None)
 
     def _take(self) -> dict[Group, _Pending]:
         """What goes into the next batch; a long one is cut between groups."""

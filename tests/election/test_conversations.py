@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from peerdisco_election.errors import Dropped, NotLeader
+from peerdisco_election.messages import Heartbeat
 from peerdisco_election.recovery import force
 from peerdisco_election.status import Cause
 from tests.election import script
@@ -93,6 +94,11 @@ class Scribe:
                 member.crash()
             case "boot", []:
                 member.boot()
+            case "renew", [inviter]:
+                member.begin_anew(self.cluster[inviter].core.known_commit)
+            case "listed", [leader]:
+                term = self.cluster[leader].core.term
+                member.step(leader, Heartbeat(term))
             case "suspect", []:
                 member.run(lambda: core.suspect(now, Cause.EVIDENCE, soon=True))
             case "silent", [peer]:

@@ -396,3 +396,73 @@ async def test_a_member_that_was_given_up_joins_again_before_it_knows(make_net: 
         await groups["a"].change_voters("abc", timeout=9)
         assert 2 == await groups["a"].propose(b"together", timeout=9)
         await net.until(lambda: net.machines["c", "g"].words == [b"kept", b"together"])
+
+
+async def test_a_change_of_members_that_was_lost_is_not_taken_for_a_later_one(
+    make_net: MakeNet,
+) -> None:
+    """Its entry gave way to another leader's; the same node leads again, and changes members."""
+    net = make_net()
+    async with net.running("abc"):
+        groups = await net.form("abc")
+        await groups["c"].propose(b"x", timeout=9)
+        for name in "ab":
+            net.blocked[name, "c"] = net.blocked["c", name] = None
+        lost = asyncio.ensure_future(groups["c"].change_voters("c", timeout=30))
+        survivors = {name: groups[name] for name in "ab"}
+        leader = await net.leader(survivors)
+        await leader.propose(b"kept", timeout=9)
+        net.blocked.clear()
+        with pytest.raises(Dropped):
+            await lost
+        await leader.transfer("c", timeout=9)
+        await groups["c"].change_voters("bc", timeout=9)
+        assert ("b", "c") == groups["c"].voters
+
+
+async def test_proposals_that_lost_their_place_here_are_unknown_when_it_is_taken(
+    make_net: MakeNet,
+) -> None:
+    """Another member might have kept the entry, and might still be elected."""
+    net = make_net()
+    async with net.running("abc"):
+        groups = await net.form("abc")
+        await groups["c"].propose(b"x", timeout=9)
+        for name in "ab":
+            net.blocked[name, "c"] = net.blocked["c", name] = None
+        lost = [
+            asyncio.ensure_future(groups["c"].propose(b"%d" % number, timeout=30))
+            for number in range(4)
+        ]
+        leader = await net.leader({name: groups[name] for name in "ab"})
+        await leader.read_index(timeout=9)
+        net.blocked.clear()
+        with pytest.raises(Dropped):
+            await lost[0]
+        await leader.transfer("c", timeout=9)
+        # Entry 3 of the first leader's term, then one for each of the new one's.
+        await groups["c"].propose(b"new", timeout=9)
+        with pytest.raises(Unknown):
+            await lost[2]
+        await groups["c"].propose(b"newer", timeout=9)
+        with pytest.raises(Unknown):
+            await lost[3]
+
+
+async def test_a_node_that_joins_votes_for_nobody_who_lacks_what_is_committed(
+    make_net: MakeNet,
+) -> None:
+    """What it knows of that is durable, and ends with an era."""
+    net = make_net()
+    async with net.running("abcd"):
+        groups = await net.form("abc")
+        await groups["c"].propose(b"x", timeout=9)
+        floor = groups["c"].known_commit
+        assert (2, 1) == floor
+        group = await net.nodes["d"].create("g", [], net.machine("d"), floor=floor)
+        net.kill("d")
+        group = net.start("d").open("g", net.machine("d"))
+        log = group.core.log
+        assert [False, True] == [log.up_to_date(1, 1), log.up_to_date(2, 1)]
+        assert group.admits(1)
+        assert log.up_to_date(0, 0)

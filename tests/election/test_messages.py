@@ -41,7 +41,7 @@ GOLDEN = [
     (ENTRY, "840703004178"),
     (MEMBERS, "8382616161628261626163816164"),
     (HardState(3, "a", 7), "8303616107"),
-    (Descriptor("g", MEMBERS), "836167838261616162826162616381616400"),
+    (Descriptor("g", MEMBERS, 1, (7, 3)), "846167838261616162826162616381616401820703"),
     (Snapshot(7, 3, MEMBERS, b"s"), "84070383826161616282616261638161644173"),
     (
         Frame((Envelope("g", VoteRequest(3, 7, 2, True, False, 6, 2)),)),
@@ -83,6 +83,7 @@ def test_the_bytes_of_every_message_stay_as_they_are(message: object, golden: st
 
 EARLIER = [
     (Descriptor("g", MEMBERS), "8261678382616161628261626163816164"),
+    (Descriptor("g", MEMBERS), "836167838261616162826162616381616400"),
     (Frame((Envelope("g", Heartbeat(3, 5, 9)),)), "81818362746f6167846462656174030509"),
     (Frame((Leading(2, (("g", 3),)),)), "818183656c65616473028182616703"),
 ]

@@ -118,6 +118,15 @@ class Member:
         self.held.clear()
         self.up = False
 
+    def begin_anew(self, floor: tuple[int, int]) -> None:
+        """The group was dissolved here, and the node joins it again, with nothing of its past."""
+        self.crash()
+        self.store.rows.clear()
+        self.durable.clear()
+        self.durable_from = 0
+        self.store.apply(storage.describe("g", configuration(()), floor=floor))
+        self.boot()
+
     def sync(self) -> None:
         """The oldest write in flight is done."""
         persist = self._write()
