@@ -114,13 +114,13 @@ class RecordWriter:
         self._file.close()
 
 
-def read_batches(file: BinaryIO, *, trusted: bool) -> Iterator[Batch]:
-    """The batches of a record stream.
+def read_batches(file: BinaryIO, *, trusted: bool, head: bytes = b"") -> Iterator[Batch]:
+    """The batches of a record stream, of which `head` was read already.
 
     With `trusted`, any class is rebuilt, as suits a worker that runs the user's code anyway;
     without it, only plain values are. Raises CorruptRecords and UnsafeRecord.
     """
-    if (magic := file.read(len(MAGIC))) != MAGIC:
+    if (magic := head or file.read(len(MAGIC))) != MAGIC:
         raise CorruptRecords(_explain_magic(magic))
     loads = loads_trusted if trusted else loads_untrusted
     decompressor = zstandard.ZstdDecompressor()

@@ -14,7 +14,8 @@ from __future__ import annotations
 import importlib
 import io
 import pickle
-from typing import Any
+from collections.abc import Callable
+from typing import Any, BinaryIO
 
 from peerdisco.dataflow.errors import BadRecord, CorruptRecords, UnsafeRecord
 
@@ -77,6 +78,26 @@ def loads_untrusted(data: bytes) -> object:
         raise
     except Exception as error:
         raise CorruptRecords(f"a batch cannot be unpickled: {error}") from error
+
+
+def unpickler(file: BinaryIO, *, trusted: bool, encoding: str, errors: str) -> Callable[[], object]:
+    """A function that rebuilds the next of several pickles in a file, and fails like the others.
+
+    `encoding` and `errors` are for strings of Python 2.
+    """
+    kind = pickle.Unpickler if trusted else _Unpickler
+    loader = kind(file, encoding=encoding, errors=errors)
+    failure = BadRecord if trusted else CorruptRecords
+
+    def load() -> object:
+        try:
+            return loader.load()
+        except UnsafeRecord:
+            raise
+        except Exception as error:
+            raise failure(f"a record cannot be rebuilt: {error}") from error
+
+    return load
 
 
 class _Unpickler(pickle.Unpickler):

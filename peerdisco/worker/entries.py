@@ -2,11 +2,14 @@
 
 What a map function gets, as an entry:
 
-- of a text, each line as `str` *with* its newline, exactly as `for line in open(path)` gives it
-  (universal newlines); bytes that are not UTF-8 become U+FFFD;
+- of a text, also of a chunk that holds one compressed, each line as `str` *with* its newline,
+  exactly as `for line in open(path)` gives it (universal newlines); bytes that are not UTF-8 become
+  U+FFFD;
 - of a `raw://` input, its whole text, without a newline;
 - of a result of another job, each record as a (key, value) pair;
-- of a job with `map_reader(fd, size, url[, params])`, whatever that yields; `fd` is a binary file.
+- of a stream in Disco's format, each record as it is, strings of Python 2 as `str`;
+- of a job with `map_reader(fd, size, url[, params])`, whatever that yields; `fd` is a binary
+  file, and of a chunk the text in it, unless the reader is `chain_reader`.
 
 A reduce function gets the records of the stage before it. If it is the first stage itself, it gets
 entries as above, with `reduce_reader` in place of `map_reader`.
@@ -24,8 +27,11 @@ from operator import length_hint
 from typing import Any, BinaryIO
 
 from peerdisco.dataflow.collect import CHUNK_RECORDS, columns
+from peerdisco.dataflow.disco_format import is_disco_stream, read_disco
 from peerdisco.dataflow.files import Files
 from peerdisco.dataflow.format import MAGIC, Batch, is_record_stream, read_batches
+from peerdisco.dataflow.lines import decoded
+from peerdisco.dataflow.records import chain_reader
 from peerdisco.dataflow.runs import expand
 from peerdisco.util import argument_count
 from peerdisco.worker.messages import InputKind, LocalInput
@@ -139,13 +145,18 @@ class Entries:
             return chain.from_iterable(map(expand, read_batches(file, trusted=True)))
         if local.kind is InputKind.TEXT:
             return iter((local.text,))
+        if is_disco_stream(_head(file)):
+            return read_disco(file, trusted=True)
+        file, _ = decoded(file)
         # Kept until its file is closed: a text file that is dropped before warns.
         self._text = io.TextIOWrapper(file, encoding="utf-8", errors="replace")
         return self._text
 
     def _read_by_user(self, reader: Reader, local: LocalInput, file: BinaryIO) -> Iterator[Any]:
-        size = local.size or file.seek(0, io.SEEK_END)
-        file.seek(0)
+        if reader is chain_reader:
+            size = local.size
+        else:
+            file, size = decoded(file)
         arguments = (file, size, local.url, self._params)
         return iter(reader(*arguments[: 4 if argument_count(reader) == 4 else 3]))
 
@@ -153,10 +164,15 @@ class Entries:
 def _is_records(local: LocalInput, file: BinaryIO) -> bool:
     """Results of other jobs are recognised by their head: no text begins like that."""
     if local.kind is InputKind.LINES:
-        found = is_record_stream(file.read(len(MAGIC)))
-        file.seek(0)
-        return found
+        return is_record_stream(_head(file))
     return local.kind is InputKind.RECORDS
+
+
+def _head(file: BinaryIO) -> bytes:
+    """How a file begins."""
+    head = file.read(len(MAGIC))
+    file.seek(0)
+    return head
 
 
 def _take(entries: Iterator[Any]) -> list[Any]:
