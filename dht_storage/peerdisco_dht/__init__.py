@@ -53,6 +53,7 @@ from peerdisco_dht.tags.answers import Tag, TagHistory, TagInfo, TagPage
 from peerdisco_dht.tags.tags import TAG_OWNER, Tags
 from peerdisco_dht.tags.tokens import Caller, TokenKind
 from peerdisco_dht.upkeep import MemberView, UpkeepConfig, choose_voters, plan
+from peerdisco_dht.usage import Question, Usage, Used
 
 __all__ = [
     "Storage",
@@ -90,6 +91,9 @@ __all__ = [
     "Holding",
     "Condition",
     "Health",
+    "Usage",
+    "Question",
+    "Used",
     "RepairProgress",
     "Space",
     "SpaceState",

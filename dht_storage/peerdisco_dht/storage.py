@@ -52,6 +52,7 @@ from peerdisco_dht.tags.head import TagHead, TagKind
 from peerdisco_dht.tags.sealing import Sealer
 from peerdisco_dht.tags.tags import PREFIX as TAG_PREFIX
 from peerdisco_dht.tags.tags import Tags
+from peerdisco_dht.usage import Usage
 
 SEGMENT_OWNER = "tags"
 """Whose pins hold the segments of tags."""
@@ -127,6 +128,7 @@ class Storage:
             router, self._background, epochs, self._keeper, self._segments, pinner, wall_time, rng,
             entropy, config,
         )  # fmt: skip
+        self.usage = Usage(self.tags, self._keeper, members, rpc, config)
         self._owner_of = owner_of
         Participant(me, self._shelf, disk, index, leases, epochs, self._keeper, config)
         Marker(epochs, self._keeper, router, self._references, config)

@@ -90,5 +90,20 @@ def _pass(scrubbed: PassView | None) -> str:
     return ", ".join(words)
 
 
-COMMANDS = (df, scrub)
+@click.command()
+@click.argument("prefix", default="")
+@click.option("--owner", default="", help="Only tags of this owner.")
+@client_command
+def du(prefix: str, owner: str, cluster: Cluster, output: Output) -> None:
+    """What the tags hold whose names begin with PREFIX; each blob counts once."""
+    from peerdisco_webui.present import size
+
+    used = cluster.usage(prefix, owner)
+    row = (size(used.bytes), used.blobs, used.tags, f"{prefix}*")
+    output.table(("Bytes", "Blobs", "Tags", "Prefix"), [row], used)
+    if used.unknown and not output.json:
+        click.echo(f"{used.unknown} blobs were not found: it may be more", err=True)
+
+
+COMMANDS = (df, du, scrub)
 """What `peerdisco ddfs` gets from here."""

@@ -53,6 +53,7 @@ from peerdisco_webui.upkeep_messages import (
     LayoutView,
     ScrubView,
     StorageView,
+    UsageView,
 )
 
 SUBMIT_TIMEOUT_S = 60.0
@@ -175,6 +176,12 @@ class Cluster:
     def scrub(self) -> ScrubView:
         """Let every node read all its copies again now."""
         return self.session.call("POST", "/api/v1/scrub", ScrubView)
+
+    def usage(self, prefix: str = "", owner: str = "") -> UsageView:
+        """What the tags of a prefix or an owner hold."""
+        query = {"prefix": prefix, "owner": owner}
+        path = "/api/v1/usage"
+        return self.session.call("GET", path, UsageView, query=query, timeout_s=COUNT_TIMEOUT_S)
 
     def find_key(self, key: str) -> FoundView:
         """Where a key lives: a blob, `tag://NAME`, or 40 hexadecimal digits."""

@@ -15,6 +15,7 @@ from peerdisco_dht import (
     Conflict,
     Holding,
     NodeState,
+    Question,
     RemoveNodes,
     RepairProgress,
     ScrubPass,
@@ -49,6 +50,7 @@ from peerdisco_webui.upkeep_messages import (
     ScrubView,
     StorageView,
     Tally,
+    UsageView,
 )
 
 _BLOB = re.compile("(?:blob:)?(b3-[0-9a-f]{64})")
@@ -306,6 +308,19 @@ class UpkeepViews:
             running=_pass_view(state.running),
             last=_pass_view(state.last),
             aside=state.aside,
+        )
+
+    async def usage(self, prefix: str, owner: str) -> UsageView:
+        """See Upkeep."""
+        with _translated():
+            (used,) = await self._storage.usage.count([Question(prefix, owner or None)])
+        return UsageView(
+            prefix=prefix,
+            owner=owner,
+            tags=used.tags,
+            blobs=used.blobs,
+            bytes=used.bytes,
+            unknown=used.unknown,
         )
 
     # -- lookups

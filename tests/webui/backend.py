@@ -69,6 +69,7 @@ from peerdisco_webui.upkeep_messages import (
     ScrubView,
     StorageView,
     Tally,
+    UsageView,
 )
 
 WALL_TIME = 1_800_000_000.0
@@ -526,6 +527,9 @@ class FakeUpkeep:
         return StorageView(
             nodes=(node_a, NodeStorage(id="id-node-b", name="node-b", answers=False))
         )
+
+    async def usage(self, prefix: str, owner: str) -> UsageView:
+        return UsageView(prefix=prefix, owner=owner, tags=2, blobs=5, bytes=5000, unknown=1)
 
     async def scrubs(self) -> ScrubView:
         last = PassView(began_at=9.0, finished_at=1e9, blobs=7, bytes=7000, rotten=2)

@@ -54,6 +54,11 @@ class UpkeepApi:
         del request
         return json_response(await self._upkeep.scrub())
 
+    async def usage(self, request: web.Request) -> web.Response:
+        """What the tags hold that begin with `prefix`, or belong to `owner`."""
+        prefix, owner = request.query.get("prefix", ""), request.query.get("owner", "")
+        return json_response(await self._upkeep.usage(prefix, owner))
+
     async def find(self, request: web.Request) -> web.Response:
         """Where a key lives: a blob, `tag://NAME`, or 40 hexadecimal digits as `key`."""
         key = request.query.get("key", "")

@@ -124,6 +124,7 @@ def routes(
         Route("GET", "/api/v1/storage", upkeep.storage, Access.READ),
         Route("GET", "/api/v1/scrub", upkeep.scrubs, Access.READ),
         Route("POST", "/api/v1/scrub", upkeep.scrub, Access.ADMIN),
+        Route("GET", "/api/v1/usage", upkeep.usage, Access.READ),
         Route("GET", "/api/v1/dht", upkeep.find, Access.READ),
         Route("POST", "/api/v1/blobs", blobs.put, Access.WRITE),
         Route("GET", "/api/v1/blobs/{id}", blobs.get, Access.READ),

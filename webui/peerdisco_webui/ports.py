@@ -40,6 +40,7 @@ from peerdisco_webui.upkeep_messages import (
     LayoutView,
     ScrubView,
     StorageView,
+    UsageView,
 )
 
 
@@ -199,6 +200,9 @@ class Upkeep(Protocol):
 
     async def scrub(self) -> ScrubView:
         """Let every node begin a pass now, unless one is under way."""
+
+    async def usage(self, prefix: str, owner: str) -> UsageView:
+        """What tags hold, by reading them."""
 
     async def find(self, key: str) -> FoundView:
         """Where a key lives."""

@@ -328,3 +328,23 @@ class ScrubView(View, frozen=True, kw_only=True):
     """Answer of `GET` and `POST /api/v1/scrub`, in order of names."""
 
     nodes: tuple[NodeScrub, ...]
+
+
+class UsageView(View, frozen=True, kw_only=True):
+    """Answer of `GET /api/v1/usage`: what the tags of a prefix or an owner hold.
+
+    Attributes:
+        prefix: The prefix that was asked for.
+        owner: The owner that was asked for; empty for all.
+        tags: How many there are.
+        blobs: Distinct blobs that they name.
+        bytes: Their bytes, each blob once, without copies.
+        unknown: Blobs whose size nobody who answered knows.
+    """
+
+    prefix: str
+    owner: str
+    tags: int
+    blobs: int
+    bytes: int
+    unknown: int = 0

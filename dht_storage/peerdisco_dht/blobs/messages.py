@@ -89,6 +89,12 @@ class Held(Message, frozen=True, array_like=True):
     held: tuple[bool, ...]
 
 
+class Sizes(Message, frozen=True, array_like=True):
+    """The size of each blob that was asked for, in order; -1 where there is no copy."""
+
+    sizes: tuple[int, ...]
+
+
 class Hold(Message, frozen=True, array_like=True):
     """Merge these pins and this lease into your copy of a blob, if you have one, as a replica."""
 

@@ -20,6 +20,7 @@ from peerdisco_dht.blobs.identity import (
 )
 from peerdisco_dht.blobs.messages import (
     BATCH_MAX,
+    BlobRow,
     Copy,
     Get,
     Header,
@@ -30,8 +31,10 @@ from peerdisco_dht.blobs.messages import (
     Offer,
     Release,
     Role,
+    Sizes,
     Stored,
     StoredItems,
+    Where,
 )
 from peerdisco_dht.blobs.pins import Pins
 from peerdisco_dht.blobs.shelf import INLINE_BYTES_MAX, Shelf
@@ -40,6 +43,7 @@ from peerdisco_dht.pacing import Throttle, Traffic
 from peerdisco_dht.ports import NodeId, Rpc
 
 HAS = "dht/blob/has"
+SIZES = "dht/blob/sizes"
 HOLD = "dht/blob/hold"
 KEEP = "dht/blob/keep"
 PUSH = "dht/blob/push"
@@ -79,6 +83,7 @@ class BlobService:
         self._receiving = asyncio.Semaphore(transfers_max)
         self._rebuilding = asyncio.Semaphore(transfers_max)
         rpc.serve(HAS, self._has)
+        rpc.serve(SIZES, self._sizes)
         rpc.serve(HOLD, self._hold)
         rpc.serve(KEEP, self._keep)
         rpc.serve(RELEASE, self._release)
@@ -92,6 +97,15 @@ class BlobService:
         except BadMessage:
             ids = ()
         return encode(Held(tuple(self._shelf.holds(blob) for blob in ids)))
+
+    async def _sizes(self, peer: NodeId, body: bytes) -> bytes:
+        del peer
+        try:
+            ids = decode(body, Ids).ids[:BATCH_MAX]
+        except BadMessage:
+            ids = ()
+        rows = [self._shelf.row(blob) for blob in ids]
+        return encode(Sizes(tuple(_size(row) for row in rows)))
 
     async def _hold(self, peer: NodeId, body: bytes) -> bytes:
         """All at once, so that the changed rows share one commit."""
@@ -212,6 +226,10 @@ def frame(header: Header) -> bytes:
     """A header behind its length."""
     data = encode(header)
     return LENGTH.pack(len(data)) + data
+
+
+def _size(row: BlobRow | None) -> int:
+    return row.size if row is not None and row.where is not Where.NOWHERE else -1
 
 
 def _check(holds: bool, otherwise: str) -> None:

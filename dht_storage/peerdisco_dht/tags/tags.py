@@ -308,6 +308,12 @@ class Tags:
         segments = [item.blob for item in head.items if isinstance(item, Segment)]
         return [*segments, *(blob for blob in named if is_id(blob))]
 
+    async def contents(self, name: str) -> tuple[str, Sequence[str]] | None:
+        """Owner and `references` of a tag, for who counts and not for users; None without one."""
+        value = await self._router.read(PREFIX + name)
+        _, head = open_head(name, value)
+        return (head.owner, await self.references(value)) if head is not None else None
+
     async def _append_unique(
         self, name: str, entries: Sequence[Urls], op_id: OpId | None, claim: Claim
     ) -> TagInfo:

@@ -86,3 +86,10 @@ def test_scrub_tells_what_was_found_and_begins_when_asked(run: Run) -> None:
     assert second.split("\t") == ["node-b", "never", "", "silent", ""]
     started = json.loads(run("ddfs", "scrub", "--now", "--json").output)["nodes"][0]
     assert started["running"]["blobs"] == 0
+
+
+def test_du_tells_what_tags_hold(run: Run) -> None:
+    done = run("ddfs", "du", "logs:")
+    assert done.stdout == "5.0 kB\t5\t2\tlogs:*\n"
+    assert "1 blobs were not found" in done.stderr
+    assert json.loads(run("ddfs", "du", "--owner", "me", "--json").stdout)["owner"] == "me"
