@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import random
+from collections.abc import Sequence
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -18,11 +21,12 @@ from peerdisco_dht.registers.messages import (
     Ballot,
     Held,
     Operation,
+    Peek,
     Prepare,
     Result,
 )
 from peerdisco_dht.registers.plain import CompareAndSet, PlainKind
-from peerdisco_dht.registers.rows import row_key
+from peerdisco_dht.registers.rows import AcceptorRows, row_key
 from peerdisco_dht.registers.value import (
     RECENT_MAX,
     SESSIONS_MAX,
@@ -58,6 +62,41 @@ def test_an_acceptor_never_goes_below_its_promise() -> None:
     assert (same, held.granted) == (row, False)
     _, held = prepare(row, Prepare("r/x", Ballot(4, "b")))
     assert (held.granted, held.accepted, held.value) == (True, Ballot(3, "a"), b"new")
+
+
+class SlowDisk:
+    """A store whose commits wait for `arrived`, and may fail then; `rows` are durable."""
+
+    def __init__(self) -> None:
+        self.rows: dict[bytes, bytes] = {}
+        self.arrived = asyncio.Event()
+        self.failing = False
+
+    def get(self, key: bytes) -> bytes | None:
+        return self.rows.get(key)
+
+    async def commit(self, writes: Sequence[tuple[bytes, bytes | None]]) -> None:
+        await self.arrived.wait()
+        if self.failing:
+            raise OSError("the sync failed")
+        self.rows.update({key: value for key, value in writes if value is not None})
+
+
+@pytest.mark.parametrize("failing", [False, True])
+async def test_a_peek_tells_what_a_crash_would_leave(failing: bool) -> None:
+    """A reader counted a value that one acceptor of two could not keep, and it was lost."""
+    disk = SlowDisk()
+    disk.failing = failing
+    keeper = SimpleNamespace(epoch=1, unsaved=list, saved=lambda _: None)
+    rows = AcceptorRows(disk, keeper)  # type: ignore[arg-type]  # as much of both as `answer` needs
+    asked = asyncio.create_task(rows.answer([propose(Ballot(3, "a"), b"new")]))
+    await asyncio.sleep(0)
+    assert (await rows.answer([Peek("r/x")]))[0].accepted == Ballot()
+    disk.arrived.set()
+    await asyncio.wait([asked])
+    told = (await rows.answer([Peek("r/x")]))[0]
+    assert told.accepted == (Ballot() if failing else Ballot(3, "a"))
+    assert (asked.exception() is not None) is failing
 
 
 def test_a_joint_quorum_needs_a_majority_of_every_set() -> None:

@@ -50,13 +50,20 @@ class AcceptorRows:
         self._rows = Overlay(store)
 
     async def answer(self, asks: Sequence[Ask]) -> tuple[Held, ...]:
-        """Answer requests; what the answers promise is durable when this returns."""
+        """Answer requests; what the answers promise and tell is durable when this returns.
+
+        A peek tells the committed row, as if it had come before what is still on its way to the
+        disk: that may fail to arrive there, and a crash would forget what was told.
+        """
         rows: dict[bytes, AcceptorRow] = {}
         writes: list[Write] = []
         held = []
         for ask in asks:
             key = row_key(ask.name)
-            row = rows.get(key) or self._row(key)
+            if isinstance(ask, Peek):
+                held.append(acceptor.peek(_opened(self._store.get(key))))
+                continue
+            row = rows.get(key) or _opened(self._rows.get(key))
             after, answer = _apply(row, ask)
             held.append(answer)
             if after is not row:
@@ -105,19 +112,15 @@ class AcceptorRows:
         names = tuple(key[len(NAMES) :].decode() for key, _ in found[:limit])
         return NamesPage(names, tuple(data for _, data in found[:limit]), more=len(found) > limit)
 
-    def _row(self, key: bytes) -> AcceptorRow:
-        data = self._rows.get(key)
-        return decode(data, AcceptorRow) if data is not None else AcceptorRow()
+
+def _opened(data: bytes | None) -> AcceptorRow:
+    return decode(data, AcceptorRow) if data is not None else AcceptorRow()
 
 
-def _apply(row: AcceptorRow, ask: Ask) -> tuple[AcceptorRow, Held]:
-    match ask:
-        case Prepare():
-            return acceptor.prepare(row, ask)
-        case Accept():
-            return acceptor.accept(row, ask)
-        case Peek():
-            return row, acceptor.peek(row)
+def _apply(row: AcceptorRow, ask: Prepare | Accept) -> tuple[AcceptorRow, Held]:
+    if isinstance(ask, Prepare):
+        return acceptor.prepare(row, ask)
+    return acceptor.accept(row, ask)
 
 
 def start_of(partition: int) -> bytes:
