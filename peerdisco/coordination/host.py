@@ -119,6 +119,7 @@ class Host:
                 replica,
                 campaign=request.campaign,
                 era=request.era,
+                floor=request.floor,
             )
             if job not in self._hosted:
                 self._host(job, group, replica)
@@ -215,13 +216,13 @@ class Host:
         whoever has not joined has never voted in it.
         """
         pointer = await self._pointers.read(hosted.job)
-        voters = hosted.group.voters
-        if pointer is None or sorted(pointer.voters) != sorted(voters):
+        group = hosted.group
+        if pointer is None or sorted(pointer.voters) != sorted(group.voters):
             return
-        form = encode(Form(hosted.job, (), campaign=False, era=hosted.group.era))
-        for node in voters:
-            if node != self._ports.me and hosted.group.leader is None:
-                await self._tell(node, "job/form", form)
+        form = Form(hosted.job, (), campaign=False, era=group.era, floor=group.known_commit)
+        for node in group.voters:
+            if node != self._ports.me and group.leader is None:
+                await self._tell(node, "job/form", encode(form))
 
     # Leading.
 

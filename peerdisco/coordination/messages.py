@@ -188,13 +188,15 @@ class Form(Message, frozen=True, array_like=True):
     """Asks a node to join a job's group; `campaign` makes it the first leader.
 
     A node that joins a group which exists already gets no voters: the group tells it. `era` counts
-    recoveries of the group by force; what the node has of an earlier one is given up.
+    recoveries of the group by force; what the node has of an earlier one is given up. `floor` is
+    the sender's `known_commit`, so that a node which forgot the group before undoes nothing.
     """
 
     job: str
     voters: tuple[str, ...]
     campaign: bool
     era: int = 0
+    floor: tuple[int, int] = (0, 0)
 
 
 class Start(Message, frozen=True, array_like=True):

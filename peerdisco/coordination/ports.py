@@ -75,6 +75,10 @@ class Group(Protocol):
         """How often the group was recovered by force."""
 
     @property
+    def known_commit(self) -> tuple[int, int]:
+        """Index and term of an entry that is committed: the floor for whoever joins."""
+
+    @property
     def superseded(self) -> bool:
         """The group was recovered by force without this node, which may join it anew."""
 
@@ -102,10 +106,12 @@ class Groups(Protocol):
         *,
         campaign: bool = False,
         era: int = 0,
+        floor: tuple[int, int] = (0, 0),
     ) -> Group:
         """Join a group, durably; `campaign` makes this node stand for election at once.
 
-        A group that exists elsewhere already is joined with no voters, in its era.
+        A group that exists elsewhere already is joined with no voters, in its era, and from a
+        member's `known_commit`.
         """
 
     def open(self, name: str, machine: StateMachine) -> Group:

@@ -151,9 +151,10 @@ class VoterUpkeep:
 
     async def _form(self, node: str) -> bool:
         """Let a node join; it learns the voters from the group."""
-        request = encode(Form(self._job, (), campaign=False, era=self._group.era))
+        group = self._group
+        form = Form(self._job, (), campaign=False, era=group.era, floor=group.known_commit)
         timeout = self._config.call_timeout_s
-        answer = await self._ports.rpc.call(node, "job/form", request, timeout=timeout)
+        answer = await self._ports.rpc.call(node, "job/form", encode(form), timeout=timeout)
         try:
             return decode(answer, Reply).code is ReplyCode.OK
         except BadMessage:

@@ -3,7 +3,8 @@
 Two groups of three voters on four nodes, each with the real driver, links, datagrams and a store.
 Clients append to replicated ledgers in sessions, repeating what they do not know the outcome of,
 and read. Power cuts, kills, partitions, pauses, slow, full and failing disks strike, half of them
-at a leader; members change and leadership is handed over.
+at a leader; members change, those that went forget the group and may be wanted again, and
+leadership is handed over.
 
 Judged: the rules of Raft (`checkers/raft_rules.py`), by looking into cores and stores; that every
 acknowledged append stands in the ledger exactly once where it was said to, and no other twice;
@@ -16,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
@@ -28,7 +29,7 @@ from peerdisco_sim.network import Conditions
 from peerdisco_sim.node import SimNode
 from peerdisco_sim.recorder import Recorder
 from peerdisco_sim.scenario import Scenario, Tally
-from peerdisco_sim.scenarios.raft_node import Code, RaftNode, Request, ask
+from peerdisco_sim.scenarios.raft_node import Code, Plan, RaftNode, Request, ask
 from peerdisco_sim.world import World
 
 if TYPE_CHECKING:
@@ -136,10 +137,12 @@ class Play:
         self.names = [f"n{number}" for number in range(1, nodes + 1)]
         self.histories = {group: History() for group in GROUPS}
         self.lives: dict[str, RaftNode] = {}
+        self._changing: dict[str, RaftNode] = {}
         self.operations = 0
         self._config = self._draw_config(self.draws)
         size = min(3, nodes)
-        self._voters = {"one": self.names[:size], "two": self.names[-size:]}
+        founders = {"one": self.names[:size], "two": self.names[-size:]}
+        self._plans = {group: Plan(voters, voters) for group, voters in founders.items()}
         self._addresses: dict[str, str] = {}
         self._stage = _Stage(world)
         self._checker = RaftChecker()
@@ -172,7 +175,7 @@ class Play:
         return Tally(self.operations, faults=self.cluster.faults)
 
     async def _serve(self, machine: SimNode) -> None:
-        life = RaftNode(machine, self._addresses, self._config, self._voters)
+        life = RaftNode(machine, self._addresses, self._config, self._plans)
         self.lives[machine.name] = life
         self._stage.watch(machine.name, cast("Node", life))
         await life.run()
@@ -328,10 +331,30 @@ class Play:
             life = self.lives[name]
             self.cluster.node(name).spawn(_rumour(life, self.draws.choice(others)))
         elif group.is_leader and kind == "transfer":
-            self.cluster.node(name).spawn(_transfer(group, self.draws.choice(others)))
-        elif group.is_leader:
+            handing = group.transfer(self.draws.choice(others), timeout=3.0)
+            self.cluster.node(name).spawn(_succeeds(handing))
+        elif group.is_leader and not self._is_changing(group.name):
             voters = self.draws.sample(self.names, self.draws.choice([1, 2, 3, 3]))
-            self.cluster.node(name).spawn(_change(group, voters))
+            self._changing[group.name] = self.lives[name]
+            self.cluster.node(name).spawn(self._change(group, voters))
+
+    def _is_changing(self, group: str) -> bool:
+        """Whether a life that still goes on is changing the members."""
+        life = self._changing.get(group)
+        return life is not None and life is self.lives[life.me] and life.me in self.cluster.running
+
+    async def _change(self, group: Group, voters: Sequence[str]) -> None:
+        """As the product does it: newcomers join first, and who is out forgets the group."""
+        plan = self._plans[group.name]
+        plan.wanted = list(dict.fromkeys([*plan.wanted, *voters]))
+        plan.floor = max(plan.floor, group.known_commit)
+        for name in self.cluster.running:
+            self.cluster.node(name).spawn(_succeeds(self.lives[name].join(group.name)))
+        if await _succeeds(group.change_voters(voters, timeout=3.0)):
+            plan.wanted = voters
+            for name in self.cluster.running:
+                self.cluster.node(name).spawn(_succeeds(self.lives[name].leave(group.name)))
+        self._changing.pop(group.name, None)
 
     def _later(self, undo: Callable[[], object]) -> None:
         self.world.after(self.draws.uniform(0.05, 0.9), undo)
@@ -386,18 +409,12 @@ class Play:
         return ""
 
 
-async def _change(group: Group, voters: Sequence[str]) -> None:
+async def _succeeds(doing: Awaitable[object]) -> bool:
     try:
-        await group.change_voters(voters, timeout=3.0)
+        await doing
     except RaftError:
-        return
-
-
-async def _transfer(group: Group, to: str) -> None:
-    try:
-        await group.transfer(to, timeout=3.0)
-    except RaftError:
-        return
+        return False
+    return True
 
 
 async def _rumour(life: RaftNode, about: str) -> None:

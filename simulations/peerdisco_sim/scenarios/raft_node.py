@@ -11,6 +11,7 @@ import asyncio
 import enum
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from peerdisco_election import (
     BadMessage,
@@ -56,6 +57,23 @@ class Answer(Message, frozen=True, array_like=True):
     value: int | str = ""
 
 
+@dataclass(slots=True)
+class Plan:
+    """Who is to be a member of a group.
+
+    Attributes:
+        founders: Its first voters; the first of them leads at first.
+        wanted: Who is a voter now, or about to become one.
+        floor: What a member knew to be committed when the latest of them was asked to join.
+        left: Founders that have forgotten the group.
+    """
+
+    founders: Sequence[str]
+    wanted: Sequence[str]
+    floor: tuple[int, int] = (0, 0)
+    left: dict[str, None] = field(default_factory=dict)
+
+
 class Ledger:
     """A state machine that keeps every command; the result is its place, from 1."""
 
@@ -89,11 +107,11 @@ class RaftNode:
         machine: SimNode,
         addresses: Mapping[str, str],
         config: RaftConfig,
-        voters: Mapping[str, Sequence[str]],
+        plans: Mapping[str, Plan],
     ) -> None:
         self.me = machine.name
-        self.ledgers = {name: Ledger() for name in voters}
-        self._voters = voters
+        self.ledgers = {name: Ledger() for name in plans}
+        self._plans = plans
         self._addresses = addresses
         self._names = {address: name for name, address in addresses.items()}
         self._outgoing: dict[str, _Link] = {}
@@ -121,7 +139,7 @@ class RaftNode:
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 self._tasks.create_task(self._serve())
-                for name in self._voters:
+                for name in self._plans:
                     await self._take_part(name)
         except* OSError:
             pass
@@ -133,10 +151,31 @@ class RaftNode:
             self._ended = True
 
     async def _take_part(self, name: str) -> None:
-        machine = Sessions(self.ledgers[name], sessions_max=64)
-        voters = self._voters[name]
-        mine = voters if self.me in voters else ()
-        await self.groups.create(name, mine, machine, campaign=voters[0] == self.me)
+        plan = self._plans[name]
+        if name in self.groups.names():
+            self.groups.open(name, self._machine(name))
+        elif self.me in plan.founders and self.me not in plan.left:
+            first = plan.founders[0] == self.me
+            await self.groups.create(name, plan.founders, self._machine(name), campaign=first)
+        else:
+            await self.join(name)
+
+    def _machine(self, name: str) -> Sessions:
+        ledger = self.ledgers[name] = Ledger()
+        return Sessions(ledger, sessions_max=64)
+
+    async def join(self, name: str) -> None:
+        """Become a member of a group that exists, if this node is wanted there."""
+        plan = self._plans[name]
+        if self.me in plan.wanted and self.groups.get(name) is None and not self._ended:
+            await self.groups.create(name, (), self._machine(name), floor=plan.floor)
+
+    async def leave(self, name: str) -> None:
+        """Forget a group, unless this node is wanted there again."""
+        plan = self._plans[name]
+        if self.me not in plan.wanted:
+            plan.left[self.me] = None
+            await self.groups.dissolve(name)
 
     # Links.
 

@@ -123,6 +123,7 @@ class SharedGroup:
 class FakeGroup:
     superseded = False
     era = 0
+    known_commit = (0, 0)
 
     def __init__(self, shared: SharedGroup, me: str, machine: StateMachine) -> None:
         self.shared, self.me, self.machine = shared, me, machine
@@ -190,6 +191,7 @@ class FakeGroups:
         *,
         campaign: bool = False,
         era: int = 0,
+        floor: tuple[int, int] = (0, 0),
     ) -> FakeGroup:
         await asyncio.sleep(0)
         shared = self.world.groups.setdefault(name, SharedGroup(self.world, name, voters))

@@ -109,7 +109,7 @@ GOLDEN: list[tuple[object, str]] = [
         m.Reply(m.ReplyCode.NOT_LEADER, b"", "n1", ("n0", "n1")),
         "856a6e6f745f6c656164657240626e3182626e30626e3160",
     ),
-    (m.Form("j@1", ("n0", "n1"), campaign=True), "84636a403182626e30626e31f500"),
+    (m.Form("j@1", ("n0", "n1"), campaign=True), "85636a403182626e30626e31f500820000"),
     (
         m.Start("j@1", SPEC, "b3-p"),
         (

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from peerdisco.coordination.config import CoordinationConfig
-from peerdisco.coordination.messages import JobPointer, PointerState, Reply, ReplyCode
+from peerdisco.coordination.messages import Form, JobPointer, PointerState, Reply, ReplyCode
 from peerdisco.coordination.upkeep import VoterUpkeep, choose_voters, plan_voters
 from peerdisco.messages import decode, encode
 
@@ -86,7 +86,8 @@ class Changing:
     """A group that changes its voters when asked, or fails to."""
 
     def __init__(self, register: Register, *voters: str) -> None:
-        self.era = ""
+        self.era = 0
+        self.known_commit = (7, 2)
         self.voters = voters
         self.named_at_change: list[tuple[str, ...]] = []
         self.fails = False
@@ -104,7 +105,9 @@ class Willing:
     """Peers that join when asked."""
 
     async def call(self, peer: str, method: str, body: bytes, *, timeout: float) -> bytes:
-        del peer, method, body, timeout
+        del peer, timeout
+        assert method == "job/form"
+        assert decode(body, Form).floor == (7, 2), "who forgot the group must not undo anything"
         return encode(Reply(ReplyCode.OK))
 
 
