@@ -56,7 +56,8 @@ def list_jobs(prefix: str, limit: int, cluster: Cluster, output: Output) -> None
     """Jobs, newest first."""
     from peerdisco_webui.present import moment
 
-    jobs = cluster.jobs(prefix=prefix, limit=limit).jobs
+    page = cluster.jobs(prefix=prefix, limit=limit)
+    jobs = page.jobs
     rows = [
         (
             item.name,
@@ -70,6 +71,8 @@ def list_jobs(prefix: str, limit: int, cluster: Cluster, output: Output) -> None
     ]
     headers = ("Job", "State", "Submitted (UTC)", "Owner", "Coordinator", "Tasks done")
     output.table(headers, rows, jobs)
+    if page.incomplete:
+        click.echo("Not all ended jobs can be read at the moment; some may be lacking.", err=True)
 
 
 @job.command()

@@ -59,17 +59,23 @@ class Archive:
             self._cache.popitem(last=False)
         return record
 
-    async def names(self, prefix: str, limit: int) -> list[str]:
-        """The newest of the archived jobs whose names begin with the prefix, newest first."""
+    async def names(self, prefix: str, limit: int) -> tuple[list[str], bool]:
+        """The newest of the archived jobs whose names begin with the prefix, newest first.
+
+        And whether all who may know of one have answered.
+        """
         found: list[str] = []
+        whole = True
         after = ""
         for _ in range(NAME_PAGES_MAX):
             page = await self._tags.list(JOB_TAG + prefix, after=after, limit=NAMES_PER_PAGE)
             found += page.names
+            whole = whole and not page.missing
             if page.next is None:
                 break
             after = page.next
-        return heapq.nlargest(limit, (name.removeprefix(JOB_TAG) for name in found), key=_named_at)
+        names = (name.removeprefix(JOB_TAG) for name in found)
+        return heapq.nlargest(limit, names, key=_named_at), whole
 
     async def delete(self, name: str) -> None:
         """Forget a job, with the bytes of its record, its results and what its client pushed.

@@ -13,6 +13,7 @@ import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 from peerdisco.coordination.archive import Archive
 from peerdisco.coordination.asking import Asker, Route
@@ -46,6 +47,19 @@ logger = logging.getLogger(__name__)
 LIST_MAX = 1000
 LIST_CALLS_MAX = 16
 SUMMARIES_CACHED_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class JobList:
+    """What a node can tell of all jobs.
+
+    Attributes:
+        jobs: Newest first.
+        whole: Whether the archive could be read: else ended jobs may be lacking.
+    """
+
+    jobs: Sequence[JobSummary]
+    whole: bool
 
 
 class Directory:
@@ -191,12 +205,13 @@ class Directory:
         """What a job left behind: replica lists of URLs; empty until it is ready."""
         return (await self.status(name)).results
 
-    async def list(self, prefix: str = "") -> list[JobSummary]:
+    async def list(self, prefix: str = "") -> JobList:
         """Jobs whose names begin with the prefix, newest first: live ones and archived ones."""
-        live, archived = await both(self._live(), self._ended(prefix))
+        live, (archived, whole) = await both(self._live(), self._ended(prefix))
         found = {summary.name: summary for summary in (*archived, *live)}
         chosen = [found[name] for name in found if name.startswith(prefix)]
-        return sorted(chosen, key=lambda summary: (-summary.submitted, summary.name))
+        chosen.sort(key=lambda summary: (-summary.submitted, summary.name))
+        return JobList(chosen, whole)
 
     async def _archived(self, name: str) -> JobStatus:
         try:
@@ -222,15 +237,16 @@ class Directory:
         await _each(nodes, ask)
         return [job for node in nodes for job in summaries.get(node, ())]
 
-    async def _ended(self, prefix: str) -> Sequence[JobSummary]:
-        """Archived jobs that can be read now."""
+    async def _ended(self, prefix: str) -> tuple[Sequence[JobSummary], bool]:
+        """Archived jobs that can be read now, and whether those are all."""
         try:
-            names = await self._archive.names(prefix, LIST_MAX)
+            names, whole = await self._archive.names(prefix, LIST_MAX)
         except self._ports.failures.storage as error:
             logger.info("event=archive_unreadable error=%s", error)
-            return []
+            return [], False
         await _each([name for name in names if name not in self._summaries], self._summarise)
-        return [self._summaries[name] for name in names if name in self._summaries]
+        read = [self._summaries[name] for name in names if name in self._summaries]
+        return read, whole and len(read) == len(names)
 
     async def _summarise(self, name: str) -> None:
         try:

@@ -192,6 +192,10 @@ class TagPage(Protocol):
     def next(self) -> str | None:
         """The name behind which the next page begins; None on the last one."""
 
+    @property
+    def missing(self) -> Sequence[int]:
+        """Parts of the key space that did not answer: their names are lacking."""
+
 
 class Tags(Protocol):
     """Named lists of URLs. Failures are `Failures.storage`; a missing tag is a LookupError."""

@@ -8,8 +8,9 @@ moment. In this order:
 3. when nothing at all is ready, a backup of an attempt that is much slower than its stage.
 
 A task that failed on a node goes to another one while there is one and patience lasts; failures
-that are not the user's are retried with growing pauses, and so are losses from the second on: a
-task whose inputs cannot be read now would else use up its losses within seconds.
+that are not the user's are retried with growing pauses, and so is a task whose inputs are out of
+reach, from the second time on: it would else use up its patience within seconds. An attempt that
+vanished with its node is repeated at once.
 
 The scheduler keeps times of the leader's own clock only, so a new leader starts without any; that
 costs a little locality, never correctness.
@@ -35,8 +36,10 @@ class SchedulerConfig:
         locality_delay_s: How long a task may wait for a node that has its inputs.
         retry_elsewhere_s: How long a failed task may wait for a node on which it did not fail.
         retry_pause_s: Pause before the first retry that is not the user's fault, and before the one
-            after a second loss; doubles.
-        retry_pause_max_s: The longest such pause.
+            after inputs were out of reach for the second time; doubles.
+        retry_pause_max_s: The longest pause after a failure.
+        starved_pause_max_s: The longest pause for inputs: where nodes come and go all the time,
+            what a task reads is there for moments only.
         backup_after_s: No attempt younger than this gets a backup.
         backup_factor: Nor one younger than so many medians of its stage.
         backup_blind_s: How old an attempt must be when nobody knows how long its stage takes: none
@@ -48,6 +51,7 @@ class SchedulerConfig:
     retry_elsewhere_s: float = 5.0
     retry_pause_s: float = 0.1
     retry_pause_max_s: float = 8.0
+    starved_pause_max_s: float = 1.0
     backup_after_s: float = 2.0
     backup_factor: float = 2.0
     backup_blind_s: float = 30.0
@@ -125,7 +129,7 @@ class Scheduler:
 
     def _wait(self, state: JobState, key: TaskKey, now: float) -> _Wait:
         task = state.task(key)
-        tries = sum(task.failures.values()) + task.losses
+        tries = sum(task.failures.values()) + task.losses + task.starved
         wait = self._waits.get(key)
         if wait is None or wait.tries != tries:
             # Segments move when their producers run again, so a retry looks for its inputs anew.
@@ -143,17 +147,21 @@ class Scheduler:
 
     def _due(self, task: Task, wait: _Wait, node: str, alive: Sequence[str]) -> float:
         """From when on this node may have the task."""
-        due = wait.since
         innocent = sum(n for kind, n in task.failures.items() if kind is not ErrorKind.USER)
-        innocent += max(0, task.losses - 1)
-        if innocent:
-            pause = self._config.retry_pause_s * 2 ** min(innocent - 1, 16)
-            due = wait.since + min(pause, self._config.retry_pause_max_s)
+        pause = self._pause(innocent, self._config.retry_pause_max_s)
+        starved = self._pause(task.starved - 1, self._config.starved_pause_max_s)
+        due = wait.since + max(pause, starved)
         if node not in wait.local and any(other in wait.local for other in alive):
             due = max(due, wait.since + self._config.locality_delay_s)
         if node in task.failed_on and any(other not in task.failed_on for other in alive):
             due = max(due, wait.since + self._config.retry_elsewhere_s)
         return due
+
+    def _pause(self, count: int, longest: float) -> float:
+        """How long to wait after so many failures; it doubles with each."""
+        if count <= 0:
+            return 0.0
+        return min(self._config.retry_pause_s * 2.0 ** min(count - 1, 16), longest)
 
     def _backup(self, state: JobState, node: str, now: float) -> Choice:
         """A second copy of the attempt that is most overdue, if one is."""

@@ -56,8 +56,6 @@ STRAYS_MAX = 1000
 """Lost attempts that are remembered, in case their node was only silent and they succeed."""
 NODE_FAILURES_MAX = 16
 """How often the machines may fail one task (disk full, no worker) before the job gives up."""
-LOSSES_MAX = 32
-"""How often attempts of one task may vanish: beyond it the task itself kills its nodes."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, array_like=True):
@@ -342,7 +340,7 @@ class JobState:
             self._failed(attempt, error, at)
             return
         self._tell(at, f"WARNING: [{name}] inputs lost", attempt.node)
-        self._count_loss(attempt, "its inputs were lost")
+        self._count_loss(attempt, "its inputs were lost", starved=True)
         before = self.stages[attempt.stage - 1].tasks
         for number in producers:
             # What ran again since the attempt was assigned is not what the attempt missed.
@@ -444,12 +442,13 @@ class JobState:
             self.idle[attempt.stage][attempt.task] = None
         return attempt
 
-    def _count_loss(self, attempt: Attempt, why: str) -> None:
+    def _count_loss(self, attempt: Attempt, why: str, *, starved: bool = False) -> None:
         task = self.task((attempt.stage, attempt.task))
-        task.losses += 1
-        if task.losses >= LOSSES_MAX and self.doom is None:
+        task.losses, task.starved = task.losses + (not starved), task.starved + starved
+        if task.lost_too_often and self.doom is None:
+            times = task.losses + task.starved
             name = self._name(attempt.stage, attempt.task)
-            message = f"{name} was lost {task.losses} times, the last time because {why}"
+            message = f"{name} was lost {times} times, the last time because {why}"
             self.doom = self._at(attempt, TaskError(ErrorKind.NODE, message, node=attempt.node))
 
     def _at(self, attempt: Attempt, error: TaskError) -> TaskError:

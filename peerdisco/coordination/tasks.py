@@ -15,6 +15,11 @@ from peerdisco.messages import ErrorKind, Input, Output
 TaskKey = tuple[int, int]
 """A task's stage and its number within the stage."""
 
+LOSSES_MAX = 32
+"""How often attempts of one task may vanish: beyond it the task itself kills its nodes."""
+STARVED_MAX = 300
+"""How often a task may find its inputs out of reach: minutes of nodes that come and go."""
+
 SEGMENT = "segment:"
 """Scheme of outputs that live on one node only and are lost with it."""
 
@@ -56,7 +61,8 @@ class Task(msgspec.Struct, array_like=True):
         failures: How often it failed, by kind.
         failed_on: Nodes on which it failed, in order.
         user_errors: Messages of the user's exceptions.
-        losses: How often an attempt, or its inputs, went away under it.
+        losses: How often an attempt went away.
+        starved: How often an attempt could not read what its producers had made.
     """
 
     label: int
@@ -75,6 +81,12 @@ class Task(msgspec.Struct, array_like=True):
     records_in: int = 0
     records_out: int = 0
     cpu_s: float = 0.0
+    starved: int = 0
+
+    @property
+    def lost_too_often(self) -> bool:
+        """Whether trying it again makes no sense."""
+        return self.losses >= LOSSES_MAX or self.starved >= STARVED_MAX
 
 
 class Stage(msgspec.Struct, array_like=True):

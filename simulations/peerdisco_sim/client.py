@@ -195,6 +195,10 @@ class Client:
         )
         return msgspec.json.decode(response.body, type=answer)
 
+    def avoid(self) -> None:
+        """Begin somewhere else next time: who answered last knows too little."""
+        self._preferred = ""
+
     def abandon(self) -> None:
         """The play is over: whoever drops this, nobody shall complain that it was not closed."""
         session, self._session = self._session, None

@@ -285,10 +285,18 @@ class JobView(JobSummary, frozen=True, kw_only=True):
 
 
 class JobPage(View, frozen=True, kw_only=True):
-    """Answer of `GET /api/v1/jobs`, newest first; `next` continues, empty at the end."""
+    """Answer of `GET /api/v1/jobs`, newest first.
+
+    Attributes:
+        jobs: One page of them.
+        next: Continues behind it; empty at the end.
+        incomplete: The node that answers cannot read all of the archive now, so that ended jobs
+            may be lacking; another node may know them.
+    """
 
     jobs: tuple[JobSummary, ...]
     next: str = ""
+    incomplete: bool = False
 
 
 class Submitted(View, frozen=True, kw_only=True):

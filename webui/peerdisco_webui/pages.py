@@ -66,7 +66,14 @@ class Pages:
             prefix=prefix, after=request.query.get("after", ""), limit=JOBS_PER_PAGE
         )
         jobs = await self._progress.of(page.jobs)
-        return self._page(request, "jobs.html", jobs=jobs, next=page.next, prefix=prefix)
+        return self._page(
+            request,
+            "jobs.html",
+            jobs=jobs,
+            next=page.next,
+            prefix=prefix,
+            incomplete=page.incomplete,
+        )
 
     async def job(self, request: web.Request) -> web.Response:
         """One job: stages, attempts, error, results, events."""

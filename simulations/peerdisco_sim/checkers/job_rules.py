@@ -15,10 +15,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from peerdisco.coordination.tasks import STARVED_MAX
 from peerdisco_sim.checkers.raft_rules import Fail
 
 COPIES_MAX = 2
-ATTEMPTS_MAX = 64
+ATTEMPTS_MAX = 64 + STARVED_MAX
 """Of one task: what the budgets of `coordination/state.py` add up to, and a few backups."""
 
 AFTERLIFE_S = 45.0

@@ -110,6 +110,8 @@ class CrowdWork(Work):
                 continue
             for line in page.jobs:
                 missing.pop(line.name, None)
+            if page.incomplete:
+                client.avoid()
             await asyncio.sleep(0.5)
         if missing:
             self.wrong("J5 job not listed", f"{list(missing)[:3]} of {len(self._kept)}")

@@ -46,7 +46,9 @@ from peerdisco.messages import (
 )
 
 CONFIG = CoordinationConfig(
-    scheduler=SchedulerConfig(locality_delay_s=0.01, retry_elsewhere_s=0.2, retry_pause_s=0.01),
+    scheduler=SchedulerConfig(
+        locality_delay_s=0.01, retry_elsewhere_s=0.2, retry_pause_s=0.01, starved_pause_max_s=0.05
+    ),
     call_timeout_s=2.0,
     pause_min_s=0.005,
     pause_max_s=0.05,
@@ -275,6 +277,7 @@ class FakeBlobs:
 
 class FakeTags:
     def __init__(self) -> None:
+        self.missing: tuple[int, ...] = ()
         self.urls: dict[str, tuple[tuple[str, ...], ...]] = {}
         self.fail = 0
 
@@ -303,7 +306,7 @@ class FakeTags:
         await asyncio.sleep(0)
         found = sorted(name for name in self.urls if name.startswith(prefix) and name > after)
         following = found[limit - 1] if len(found) > limit else None
-        return SimpleNamespace(names=found[:limit], next=following)
+        return SimpleNamespace(names=found[:limit], next=following, missing=self.missing)
 
 
 class Fault(enum.Enum):

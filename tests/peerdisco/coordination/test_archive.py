@@ -12,6 +12,8 @@ async def test_the_newest_of_many_ended_jobs_are_named_first() -> None:
     for name in [*names, "by-hand"]:
         tags.urls[JOB_TAG + name] = ()
     archive = Archive(FakeBlobs(World()), tags)
-    assert names[:-4:-1] == await archive.names("", 3)
-    assert names[::-1] == (await archive.names("job@", len(names) + 1))
-    assert (await archive.names("", len(names) + 1))[-1] == "by-hand"
+    assert (names[:-4:-1], True) == await archive.names("", 3)
+    assert (names[::-1], True) == await archive.names("job@", len(names) + 1)
+    assert (await archive.names("", len(names) + 1))[0][-1] == "by-hand"
+    tags.missing = (17,)
+    assert (["by-hand"], False) == await archive.names("by", 3)

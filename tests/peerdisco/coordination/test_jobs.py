@@ -321,12 +321,26 @@ async def test_any_node_lists_live_and_archived_jobs(world: World, pack: MakePac
     await world.until(lambda: "disco:job:old@1" in world.tags.urls)
     world.gates["map"] = asyncio.Event()
     await submit(world, "n1", pack("new@1"))
-    jobs = await world.nodes["n3"].directory.list()
-    assert [(job.name, job.status) for job in jobs] == [
+    directory = world.nodes["n3"].directory
+    found = await directory.list()
+    assert [(job.name, job.status) for job in found.jobs] == [
         ("new@1", JobPhase.ACTIVE),
         ("old@1", JobPhase.READY),
     ]
-    assert [job.name for job in await world.nodes["n3"].directory.list("old")] == ["old@1"]
+    assert found.whole
+    assert [job.name for job in (await directory.list("old")).jobs] == ["old@1"]
+
+
+async def test_a_list_says_when_ended_jobs_may_be_lacking(world: World, pack: MakePack) -> None:
+    """A node on the small side of a partition listed what it had, as if that were all."""
+    await world.start("n0")
+    await submit(world, "n0", pack())
+    await world.ended("n0", "job@1")
+    await world.until(lambda: "disco:job:job@1" in world.tags.urls)
+    world.tags.missing = (3,)
+    found = await world.nodes["n0"].directory.list()
+    assert [job.name for job in found.jobs] == ["job@1"]
+    assert not found.whole
 
 
 async def test_waiting_returns_when_something_has_changed(world: World, pack: MakePack) -> None:

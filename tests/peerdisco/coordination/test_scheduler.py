@@ -97,14 +97,23 @@ def test_failures_that_are_not_the_users_are_retried_with_growing_pauses() -> No
         assert scheduler.choose(state, "a", alive=["a"], now=due) == Choice((0, 0))
 
 
-def test_an_attempt_that_vanished_is_repeated_at_once_and_then_with_growing_pauses() -> None:
-    """A job on real machines died in seconds of inputs that a cut had put out of reach for ten."""
+def test_an_attempt_that_vanished_is_repeated_at_once() -> None:
     state, scheduler = job([["a"]])
     for count in range(4):
         state.apply(AttemptLost(assign(state, scheduler, 0, "a", 0.0), "vanished", 0.0))
-        due = 10.0 * count + (CONFIG.retry_pause_s * 2 ** (count - 1) if count else 0.0)
-        if count:
-            now = 10.0 * count
+        now = 10.0 * count
+        assert scheduler.choose(state, "a", alive=["a"], now=now) == Choice((0, 0))
+
+
+def test_a_task_whose_inputs_are_out_of_reach_is_repeated_with_growing_pauses() -> None:
+    """A job on real machines died in seconds of inputs that a cut had put out of reach for ten."""
+    state, scheduler = job([["a"]])
+    for count in range(1, 9):
+        state.task((0, 0)).starved = count
+        now = 10.0 * count
+        pause = min(CONFIG.retry_pause_s * 2 ** (count - 2), CONFIG.starved_pause_max_s)
+        due = now + pause * (count > 1)
+        if count > 1:
             assert scheduler.choose(state, "a", alive=["a"], now=now) == Choice(again_at=due)
         assert scheduler.choose(state, "a", alive=["a"], now=due) == Choice((0, 0))
 

@@ -24,8 +24,8 @@ from peerdisco.coordination.facts import (
     StageOpened,
 )
 from peerdisco.coordination.replica import JobReplica, command
-from peerdisco.coordination.state import EVENTS_MAX, LOSSES_MAX, NODE_FAILURES_MAX, JobState
-from peerdisco.coordination.tasks import Attempt, TaskKey
+from peerdisco.coordination.state import EVENTS_MAX, NODE_FAILURES_MAX, JobState
+from peerdisco.coordination.tasks import LOSSES_MAX, STARVED_MAX, Attempt, TaskKey
 from peerdisco.messages import (
     ErrorKind,
     Failed,
@@ -361,6 +361,18 @@ def test_a_task_whose_attempts_keep_vanishing_dooms_the_job() -> None:
     for _ in range(LOSSES_MAX):
         assert play.state.doom is None
         play.tell(AttemptLost(play.assign((0, 0), "n0"), "node lost", 4.0))
+    assert play.state.doom is not None
+    assert play.state.doom.kind is ErrorKind.NODE
+
+
+def test_a_task_whose_inputs_stay_out_of_reach_dooms_the_job_after_many_tries() -> None:
+    play = Play(spec_of())
+    for _ in range(STARVED_MAX):
+        assert play.state.doom is None
+        while play.state.idle[0]:
+            play.finish(play.assign((0, next(iter(play.state.idle[0]))), "n0"))
+        producers = tuple(producer for producer, _ in play.state.task((1, 0)).sources)
+        play.tell(AttemptEnded(play.assign((1, 0), "n1"), InputsLost(producers), 4.0))
     assert play.state.doom is not None
     assert play.state.doom.kind is ErrorKind.NODE
 
