@@ -20,14 +20,7 @@ from dataclasses import dataclass
 from peerdisco_election import quorum
 from peerdisco_election.candidate import Candidate
 from peerdisco_election.config import RaftConfig
-from peerdisco_election.effects import (
-    Apply,
-    Effect,
-    LeaderChanged,
-    Persist,
-    Restore,
-    Send,
-)
+from peerdisco_election.effects import Apply, Effect, LeaderChanged, Persist, Restore, Send
 from peerdisco_election.errors import NotLeader
 from peerdisco_election.follower import Follower
 from peerdisco_election.leader import Leader
@@ -281,7 +274,8 @@ class Core:
     @property
     def is_alone(self) -> bool:
         """Whether this node is the whole group."""
-        return quorum.everyone(self.configuration) == (self.me,)
+        members = self.configuration
+        return members.voters == (self.me,) and not (members.outgoing or members.learners)
 
     @property
     def is_fresh(self) -> bool:
@@ -371,9 +365,12 @@ class Core:
         self.role = leader = Leader(self, now)
         leader.open(now)
 
-    def commit_to(self, index: int, now: float) -> None:
-        """Everything up to `index` is committed: apply it, configurations included."""
-        index = min(index, self.log.last)
+    def commit_to(self, index: int, now: float) -> int:
+        """Everything up to `index` is committed: apply it, configurations included.
+
+        Returns how many bytes of commands that were.
+        """
+        index, size = min(index, self.log.last), 0
         while self.log.committed < index:
             entries = self.log.slice(
                 self.log.committed + 1, index, self.config.apply_bytes_max, 1 << 30
@@ -381,8 +378,10 @@ class Core:
             self.log.committed = entries[-1].index
             self._effects.append(Apply(entries))
             for entry in entries:
+                size += len(entry.data)
                 if entry.kind is EntryKind.CONFIGURATION:
                     self.adopt(configuration_of(entry), now)
+        return size
 
     @property
     def known_commit(self) -> tuple[int, int]:

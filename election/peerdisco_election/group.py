@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from peerdisco_election import storage
@@ -65,12 +64,6 @@ class Hub(Protocol):
         """What this node does in the group must be looked at anew."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Proposal:
-    command: bytes
-    outcome: asyncio.Future[object]
-
-
 class Group:
     """A member of one Raft group. Made by `Groups.create` and `Groups.open` only."""
 
@@ -89,7 +82,7 @@ class Group:
         self._durable = 0
         self._era_is_news = False
         self._held: deque[Send] = deque()
-        self._queued: list[_Proposal] = []
+        self._queued: list[tuple[bytes, asyncio.Future[object]]] = []
         self._offered: list[asyncio.Future[object]] = []
         self._changes: list[asyncio.Future[object]] = []
         self._open: dict[int, tuple[int, asyncio.Future[object]]] = {}
@@ -140,7 +133,7 @@ class Group:
         if len(self._queued) >= config.proposals_max:
             raise Dropped("too many proposals wait")
         outcome = self._future()
-        self._queued.append(_Proposal(command, outcome))
+        self._queued.append((command, outcome))
         self._hub.wake(self)
         return await settled(outcome, timeout)
 
@@ -312,11 +305,11 @@ class Group:
         if self.closed:
             return 0
         queued, self._queued = self._queued, []
-        queued = [proposal for proposal in queued if not proposal.outcome.done()]
+        queued = [waiting for waiting in queued if not waiting[1].done()]
         readers, self._readers = self._readers, []
         if queued:
-            self._offered = [proposal.outcome for proposal in queued]
-            commands = [proposal.command for proposal in queued]
+            self._offered = [outcome for _, outcome in queued]
+            commands = [command for command, _ in queued]
             try:
                 self._perform(self.core.propose(commands, now))
             except (NotLeader, Dropped) as error:
@@ -335,7 +328,7 @@ class Group:
     def close(self, reason: str) -> None:
         """The group is gone from this node: nothing that waits will be settled otherwise."""
         self.closed = reason
-        fail([proposal.outcome for proposal in self._queued], Dropped(reason))
+        fail([outcome for _, outcome in self._queued], Dropped(reason))
         fail([outcome for _, outcome in self._open.values()], Unknown(reason))
         fail(self._changing, Unknown(reason))
         fail([outcome for _, readers in self._reading for outcome in readers], Unknown(reason))

@@ -408,9 +408,7 @@ class Leader:
             index = quorum.agreed(core.configuration, self.match())
             if index <= log.committed or log.term(index) != core.term:
                 break
-            entries = log.slice(log.committed + 1, index, 1 << 62, 1 << 62)
-            self._uncommitted -= sum(len(entry.data) for entry in entries)
-            core.commit_to(index, now)
+            self._uncommitted -= core.commit_to(index, now)
         if log.committed > before:
             self._tell(now)
             if self._reads.begin(log.committed):

@@ -24,8 +24,8 @@ PENDING_BATCHES_MAX = 100_000
 CHECKPOINT_WRITES = 4_000
 """Writes after which the log is copied back into the database, in a thread of its own."""
 
-ROWS_PER_STATEMENT = 64
-"""Rows of a large transaction that go into one call of SQLite."""
+ROWS_PER_STATEMENT = (64, 8, 1)
+"""Rows of a transaction that go into one call of SQLite: as many as fit."""
 
 
 class SqliteStore:
@@ -179,12 +179,13 @@ def _execute(
 
     Each call gives the interpreter up and has to get it back, from the event loop's thread.
     """
-    whole = len(rows) - len(rows) % ROWS_PER_STATEMENT
-    for start in range(0, whole, ROWS_PER_STATEMENT):
-        several = itertools.chain.from_iterable(rows[start : start + ROWS_PER_STATEMENT])
-        connection.execute(statement.format(", ".join([row] * ROWS_PER_STATEMENT)), tuple(several))
-    for values in rows[whole:]:
-        connection.execute(statement.format(row), tuple(values))
+    start = 0
+    for count in ROWS_PER_STATEMENT:
+        several = statement.format(", ".join([row] * count))
+        while len(rows) - start >= count:
+            values = itertools.chain.from_iterable(rows[start : start + count])
+            connection.execute(several, tuple(values))
+            start += count
 
 
 def _checkpoint(path: Path) -> None:
