@@ -51,7 +51,7 @@ class TrafficChecker:
         taps.before(shelf, "_remove", lambda blob, *_: self.copying.lost(name, blob))
         taps.before(shelf, "set_aside", lambda blob: self.copying.lost(name, blob))
         taps.around_async(sender, "send_small", lambda peer, keep: self._copies(name, peer, keep))
-        taps.around_async(sender, "_push", lambda peer, offer: self._copies(name, peer, offer))
+        taps.around_async(sender, "_push", lambda peer, offer, *_: self._copies(name, peer, offer))
 
     def _copies(self, name: str, peer: str, what: Keep | Offer) -> taps.Observer:
         def finish(stored: Stored) -> None:
