@@ -1,16 +1,25 @@
-"""Commands about files and tags, with Disco's verbs."""
+"""Commands about tags, with Disco's verbs; those that move bytes are in `transfer.py`."""
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from peerdisco.cli import upkeep
+from peerdisco.cli import transfer, upkeep
 from peerdisco.cli.output import client_command
+from peerdisco.cli.tagging import (
+    existing,
+    expanded,
+    ignore_option,
+    prefix_option,
+    print_urls,
+    tag_command,
+    update_option,
+)
 
 if TYPE_CHECKING:
     from peerdisco.cli.output import Output
@@ -19,8 +28,6 @@ if TYPE_CHECKING:
     from peerdisco_webui.upkeep_messages import CollectionView
 
 GC_POLL_S = 0.2
-COPY_BYTES = 1 << 20
-STDIN = "-"
 
 
 @click.group()
@@ -32,143 +39,202 @@ def ddfs() -> None:
 
 
 @ddfs.command()
-@click.argument("prefix", default="")
-@client_command
-def ls(prefix: str, cluster: Cluster, output: Output) -> None:
-    """Names of tags that begin with a prefix."""
-    names = list(_ddfs(cluster).list(prefix))
-    output.value(names, "\n".join(names) if names else None)
+@click.argument("prefixes", nargs=-1, metavar="[PREFIX]...")
+@click.option("-r", "--recursive", is_flag=True, help="Show the entries of each tag too.")
+@tag_command
+def ls(prefixes: tuple[str, ...], recursive: bool, files: DDFS, output: Output) -> None:
+    """Names of tags that begin with a prefix; exit code 1 when some may be missing."""
+    from peerdisco.client.errors import Unavailable
+
+    names: list[str] = []
+    short: Unavailable | None = None
+    try:
+        for prefix in prefixes or ("",):
+            names += files.list(prefix)
+    except Unavailable as error:
+        short = error
+    if recursive:
+        tree = {name: files.urls(name) for name in names}
+        lines = [f"{name}{_indented(urls)}" for name, urls in tree.items()]
+        output.value(tree, "\n".join(lines) if lines else None)
+    else:
+        output.value(names, "\n".join(names) if names else None)
+    if short is not None:
+        raise short
 
 
 @ddfs.command()
 @click.argument("tag")
-@click.argument("files", nargs=-1, required=True)
-@click.option("--replicas", type=click.IntRange(1, 16), help="Copies of each blob.")
-@client_command
-def push(
-    tag: str, files: tuple[str, ...], replicas: int | None, cluster: Cluster, output: Output
-) -> None:
-    """Store each file as one blob under a tag; - is standard input."""
-    _, urls = _ddfs(cluster).push(tag, _opened(files), replicas=replicas)
-    _print_urls(urls, output)
-
-
-@ddfs.command()
-@click.argument("tag")
-@click.argument("files", nargs=-1, required=True)
-@click.option("--replicas", type=click.IntRange(1, 16), help="Copies of each blob.")
-@click.option(
-    "-S", "--size", type=click.FloatRange(0.001), default=32.0, show_default=True, help="In MiB."
-)
-@client_command
-def chunk(
-    tag: str,
-    files: tuple[str, ...],
-    replicas: int | None,
-    size: float,
-    cluster: Cluster,
-    output: Output,
-) -> None:
-    """Store texts under a tag, cut at line ends; - is standard input."""
-    _, urls = _ddfs(cluster).chunk(
-        tag, _opened(files), replicas=replicas, chunk_size=int(size * (1 << 20))
-    )
-    _print_urls(urls, output)
-
-
-@ddfs.command()
-@click.argument("tag")
-@client_command
-def get(tag: str, cluster: Cluster, output: Output) -> None:
+@tag_command
+def get(tag: str, files: DDFS, output: Output) -> None:
     """A tag as JSON."""
     import msgspec
 
-    found = _ddfs(cluster).get(tag)
+    found = files.get(tag)
     output.value(found, msgspec.json.format(msgspec.json.encode(found)).decode())
-
-
-@ddfs.command()
-@click.argument("names", nargs=-1, required=True, metavar="TAG_OR_URL...")
-@client_command
-def cat(names: tuple[str, ...], cluster: Cluster, output: Output) -> None:
-    """Write the contents of tags or URLs to standard output."""
-    from peerdisco.client.names import TAG_SCHEME, has_scheme
-    from peerdisco.client.results import expand, open_any
-
-    del output
-    target = sys.stdout.buffer
-    wanted = [name if has_scheme(name) else TAG_SCHEME + name for name in names]
-    for replicas in expand(cluster, wanted):
-        with open_any(cluster, replicas) as file:
-            shutil.copyfileobj(file, target, COPY_BYTES)
-    target.flush()
 
 
 @ddfs.command()
 @click.argument("tag")
 @click.argument("urls", nargs=-1)
-@click.option("-u", "--update", is_flag=True, help="Leave out what the tag already has.")
-@client_command
-def tag(tag: str, urls: tuple[str, ...], update: bool, cluster: Cluster, output: Output) -> None:
-    """Put URLs in front of a tag."""
-    changed = _ddfs(cluster).tag(tag, urls, update=update)
+@update_option
+@click.option("--delayed", is_flag=True, help="May wait a second for others, to spare work.")
+@tag_command
+def tag(
+    tag: str, urls: tuple[str, ...], update: bool, delayed: bool, files: DDFS, output: Output
+) -> None:
+    """Put URLs in front of a tag; without any, create it if there is none."""
+    changed = files.tag(tag, urls, update=update, delayed=delayed)
     output.value(changed, f"{changed.name}: {len(changed.urls)} entries")
 
 
 @ddfs.command()
 @click.argument("tag")
-@client_command
-def urls(tag: str, cluster: Cluster, output: Output) -> None:
-    """The entries of a tag as they are."""
-    _print_urls(_ddfs(cluster).urls(tag), output)
-
-
-@ddfs.command()
-@click.argument("tag")
-@client_command
-def blobs(tag: str, cluster: Cluster, output: Output) -> None:
-    """The blobs of a tag and of the tags in it."""
-    _print_urls(_ddfs(cluster).blobs(tag), output)
+@click.argument("urls", nargs=-1)
+@click.option("--if-version", type=click.IntRange(0), help="Only if it is this; 0: no such tag.")
+@tag_command
+def put(
+    tag: str, urls: tuple[str, ...], if_version: int | None, files: DDFS, output: Output
+) -> None:
+    """Exchange all URLs of a tag; it keeps its attributes and tokens."""
+    changed = files.put(tag, urls, if_version=if_version)
+    output.value(changed, f"{changed.name}: {len(changed.urls)} entries")
 
 
 @ddfs.command()
 @click.argument("tags", nargs=-1, required=True)
-@client_command
-def rm(tags: tuple[str, ...], cluster: Cluster, output: Output) -> None:
+@tag_command
+def touch(tags: tuple[str, ...], files: DDFS, output: Output) -> None:
+    """Create tags that do not exist yet."""
+    touched = [files.tag(name, []) for name in tags]
+    output.value(touched)
+
+
+@ddfs.command()
+@click.argument("source")
+@click.argument("target")
+@tag_command
+def cp(source: str, target: str, files: DDFS, output: Output) -> None:
+    """Give a tag the entries of another, not its attributes and tokens."""
+    changed = files.put(target, files.urls(source))
+    output.value(changed, f"{changed.name}: {len(changed.urls)} entries")
+
+
+@ddfs.command()
+@click.argument("tags", nargs=-1, required=True)
+@prefix_option
+@tag_command
+def urls(tags: tuple[str, ...], prefix: bool, files: DDFS, output: Output) -> None:
+    """The entries of tags as they are."""
+    found = expanded(files, tags, prefix=prefix)
+    print_urls([entry for name in found for entry in files.urls(name)], output)
+
+
+@ddfs.command()
+@click.argument("tags", nargs=-1, required=True)
+@ignore_option
+@prefix_option
+@tag_command
+def blobs(
+    tags: tuple[str, ...], ignore_missing: bool, prefix: bool, files: DDFS, output: Output
+) -> None:
+    """The blobs of tags and of the tags in them."""
+    found = existing(files, expanded(files, tags, prefix=prefix), ignore_missing=ignore_missing)
+    entries = [entry for name in found for entry in files.blobs(name)]
+    print_urls(entries, output)
+
+
+@ddfs.command()
+@click.argument("tags", nargs=-1, required=True)
+@click.option("-w", "--walk", is_flag=True, help="Show each way to a tag, not each tag once.")
+@ignore_option
+@prefix_option
+@tag_command
+def find(
+    tags: tuple[str, ...],
+    walk: bool,
+    ignore_missing: bool,
+    prefix: bool,
+    files: DDFS,
+    output: Output,
+) -> None:
+    """The tags that can be reached from some, and what each of them holds."""
+    roots = expanded(files, tags, prefix=prefix)
+    if walk:
+        visits = [
+            visit for root in roots for visit in files.walk(root, ignore_missing=ignore_missing)
+        ]
+        output.value(visits, "\n".join("\t".join(path) for path, _, _ in visits))
+        return
+    found = list(files.findtags(roots, ignore_missing=ignore_missing))
+    lines = [f"{name}{_indented([*([tag] for tag in inner), *own])}" for name, inner, own in found]
+    output.value(found, "\n".join(lines))
+
+
+@ddfs.command()
+@click.argument("tags", nargs=-1, required=True)
+@prefix_option
+@tag_command
+def rm(tags: tuple[str, ...], prefix: bool, files: DDFS, output: Output) -> None:
     """Delete tags."""
-    for name in tags:
-        _ddfs(cluster).delete(name)
+    for name in expanded(files, tags, prefix=prefix):
+        files.delete(name)
         output.value({"deleted": name}, f"deleted {name}")
 
 
 @ddfs.command()
-@click.argument("tag")
-@client_command
-def stat(tag: str, cluster: Cluster, output: Output) -> None:
-    """Version, entries and size of a tag."""
+@click.argument("tags", nargs=-1, required=True)
+@prefix_option
+@tag_command
+def stat(tags: tuple[str, ...], prefix: bool, files: DDFS, output: Output) -> None:
+    """Version, entries, owner, tokens and stored size of tags."""
     from peerdisco_webui.present import size
 
-    files = _ddfs(cluster)
-    found = files.get(tag)
-    total = 0
-    for file in files.pull(tag):
-        total += len(file)
-    summary: dict[str, Any] = {
-        "name": found.name,
-        "version": found.version,
-        "entries": len(found.urls),
-        "bytes": total,
-    }
-    text = f"{found.name}: version {found.version}, {len(found.urls)} entries, {size(total)}"
-    output.value(summary, text)
+    for name in expanded(files, tags, prefix=prefix):
+        found = files.get(name)
+        total = sum(len(file) for file in files.pull(name))
+        protected = ["reading"] * found.read_protected + ["writing"] * found.write_protected
+        summary: dict[str, Any] = {
+            "name": found.name,
+            "version": found.version,
+            "entries": len(found.urls),
+            "bytes": total,
+            "owner": found.owner,
+            "modified": found.modified,
+            "read_protected": found.read_protected,
+            "write_protected": found.write_protected,
+        }
+        text = f"{found.name}: version {found.version}, {len(found.urls)} entries, {size(total)}"
+        text += f", of {found.owner}" if found.owner else ""
+        text += f"; {' and '.join(protected)} take a token" if protected else ""
+        output.value(summary, text)
 
 
 @ddfs.command()
 @click.argument("tag")
-@client_command
-def exists(tag: str, cluster: Cluster, output: Output) -> None:
+@tag_command
+def history(tag: str, files: DDFS, output: Output) -> None:
+    """The last changes of a tag: version, time, author, what changed."""
+    found = files.history(tag)
+    rows = [
+        (
+            event.version,
+            datetime.fromtimestamp(event.at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+            event.by,
+            event.what,
+            event.entries if event.what in ("append", "replace") else event.detail,
+        )
+        for event in found.events
+    ]
+    output.table(("Version", "Time", "By", "Change", "Entries or name"), rows, found)
+
+
+@ddfs.command()
+@click.argument("tag")
+@tag_command
+def exists(tag: str, files: DDFS, output: Output) -> None:
     """Whether there is such a tag; exit code 1 when not."""
-    found = _ddfs(cluster).exists(tag)
+    found = files.exists(tag)
     output.value(found, str(found))
     if not found:
         sys.exit(1)
@@ -176,20 +242,20 @@ def exists(tag: str, cluster: Cluster, output: Output) -> None:
 
 @ddfs.command()
 @click.argument("tag")
-@client_command
-def attrs(tag: str, cluster: Cluster, output: Output) -> None:
+@tag_command
+def attrs(tag: str, files: DDFS, output: Output) -> None:
     """All attributes of a tag."""
-    attributes = _ddfs(cluster).attrs(tag)
+    attributes = files.attrs(tag)
     output.table(("Attribute", "Value"), sorted(attributes.items()), attributes)
 
 
 @ddfs.command("getattr")
 @click.argument("tag")
 @click.argument("attribute")
-@client_command
-def get_attribute(tag: str, attribute: str, cluster: Cluster, output: Output) -> None:
+@tag_command
+def get_attribute(tag: str, attribute: str, files: DDFS, output: Output) -> None:
     """One attribute of a tag."""
-    value = _ddfs(cluster).getattr(tag, attribute)
+    value = files.getattr(tag, attribute)
     output.value(value, value)
 
 
@@ -197,21 +263,57 @@ def get_attribute(tag: str, attribute: str, cluster: Cluster, output: Output) ->
 @click.argument("tag")
 @click.argument("attribute")
 @click.argument("value")
-@client_command
-def set_attribute(tag: str, attribute: str, value: str, cluster: Cluster, output: Output) -> None:
+@tag_command
+def set_attribute(tag: str, attribute: str, value: str, files: DDFS, output: Output) -> None:
     """Set an attribute of a tag."""
-    _ddfs(cluster).setattr(tag, attribute, value)
+    files.setattr(tag, attribute, value)
     output.value({attribute: value})
 
 
 @ddfs.command("delattr")
 @click.argument("tag")
 @click.argument("attribute")
-@client_command
-def delete_attribute(tag: str, attribute: str, cluster: Cluster, output: Output) -> None:
+@tag_command
+def delete_attribute(tag: str, attribute: str, files: DDFS, output: Output) -> None:
     """Delete an attribute of a tag."""
-    _ddfs(cluster).delattr(tag, attribute)
+    files.delattr(tag, attribute)
     output.value({attribute: None})
+
+
+@ddfs.command()
+@click.argument("tag")
+@click.argument("new", required=False, metavar="[NEW_TOKEN]")
+@click.option("-r", "--read", is_flag=True, help="Only the read token.")
+@click.option("-w", "--write", is_flag=True, help="Only the write token.")
+@click.option("--remove", is_flag=True, help="Remove the tokens.")
+@tag_command
+def chtok(
+    tag: str,
+    new: str | None,
+    read: bool,
+    write: bool,
+    remove: bool,
+    files: DDFS,
+    output: Output,
+) -> None:
+    """Change the tokens of a tag; without NEW_TOKEN it is asked for, or read from a pipe.
+
+    A read token alone keeps nobody from writing. The write token opens a tag to reading too.
+    """
+    if remove and new is not None:
+        raise click.UsageError("--remove takes no token")
+    if new is None and not remove:
+        terminal = sys.stdin.isatty()
+        new = click.prompt("New token", hide_input=True) if terminal else sys.stdin.readline()
+        new = new.rstrip("\n")
+    # The read token goes first: behind a new write token our own would not do any more.
+    chosen = [kind for kind, wanted in (("read", read), ("write", write)) if wanted]
+    for kind in chosen or ["read", "write"]:
+        if new is None:
+            files.delattr(tag, f"ddfs:{kind}-token")
+        else:
+            files.setattr(tag, f"ddfs:{kind}-token", new)
+    output.value({"changed": chosen or ["read", "write"]})
 
 
 @ddfs.command()
@@ -248,7 +350,7 @@ def gc(dry_run: bool, action: str | None, cluster: Cluster, output: Output) -> N
         sys.exit(1)
 
 
-for _command in upkeep.COMMANDS:
+for _command in (*transfer.COMMANDS, *upkeep.COMMANDS):
     ddfs.add_command(_command)
 
 
@@ -269,15 +371,5 @@ def _print_collection(view: CollectionView, output: Output) -> None:
     output.value(view, "\n".join(lines))
 
 
-def _ddfs(cluster: Cluster) -> DDFS:
-    from peerdisco.client.ddfs import DDFS
-
-    return DDFS(cluster)
-
-
-def _opened(files: tuple[str, ...]) -> list[Any]:
-    return [sys.stdin.buffer if name == STDIN else name for name in files]
-
-
-def _print_urls(urls: list[list[str]], output: Output) -> None:
-    output.value(urls, "\n".join("\t".join(replicas) for replicas in urls) if urls else None)
+def _indented(entries: list[list[str]]) -> str:
+    return "".join("\n\t" + "\t".join(replicas) for replicas in entries)

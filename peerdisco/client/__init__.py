@@ -6,6 +6,7 @@ under any event loop, or none. Start reading in `job.py`; failing over is in `se
 
 from __future__ import annotations
 
+from peerdisco.client.async_ddfs import AsyncDDFS
 from peerdisco.client.cluster import Cluster
 from peerdisco.client.ddfs import DDFS
 from peerdisco.client.errors import (
@@ -17,16 +18,19 @@ from peerdisco.client.errors import (
     PeerdiscoError,
     Refused,
     TimedOut,
+    TokenNeeded,
     Unavailable,
 )
 from peerdisco.client.job import Job
 from peerdisco.client.resolve import connect
 from peerdisco.client.results import result_iterator
+from peerdisco.client.tagnames import InvalidTag
 
 __all__ = [
     "Job",
     "result_iterator",
     "DDFS",
+    "AsyncDDFS",
     "connect",
     "Cluster",
     "PeerdiscoError",
@@ -36,6 +40,8 @@ __all__ = [
     "Unavailable",
     "Refused",
     "NotFound",
+    "TokenNeeded",
+    "InvalidTag",
     "BadInput",
     "BadJob",
 ]

@@ -1,19 +1,17 @@
 """Where to cut a text file, so that chunks end on line ends and no record is split.
 
 Only the surroundings of each cut are read; the chunks themselves are streamed from the file when
-they are sent, and again when they have to be sent to another node.
+they are sent, and again when they have to be sent to another node. What is no plain file of lines
+goes through `chunking.py`.
 """
 
 from __future__ import annotations
 
 import io
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from peerdisco.client.errors import BadInput
 
@@ -43,11 +41,13 @@ def whole(path: Path) -> Piece:
     return Piece(path, 0, path.stat().st_size)
 
 
-def cut(path: Path, size: int = CHUNK_BYTES) -> Iterator[Piece]:
+def cut(path: Path, size: int = CHUNK_BYTES, limit: int | None = None) -> Iterator[Piece]:
     """Pieces of at least `size` bytes that end with a line; only the last one may be smaller.
 
-    An empty file has none. Raises BadInput for a line over LINE_BYTES_MAX, and OSError.
+    An empty file has none. Raises BadInput when it meets a line over `limit`, as a rule
+    LINE_BYTES_MAX, and OSError.
     """
+    limit = LINE_BYTES_MAX if limit is None else limit
     end = path.stat().st_size
     with path.open("rb") as file:
         start = 0
@@ -55,29 +55,26 @@ def cut(path: Path, size: int = CHUNK_BYTES) -> Iterator[Piece]:
             stop = end
             if start + size < end:
                 file.seek(start + size - 1)
-                rest = file.readline(LINE_BYTES_MAX)
+                rest = file.readline(limit + 1)
                 stop = min(start + size - 1 + len(rest), end)
-                if len(rest) == LINE_BYTES_MAX:
-                    raise BadInput(
-                        f"{path} has a line of over {LINE_BYTES_MAX >> 20} MiB, so it is hardly "
-                        "text; push it whole with DDFS().push or `peerdisco ddfs push`"
-                    )
+                if len(rest) > limit:
+                    raise too_long(str(path), f"the line around byte {start + size}", limit)
             yield Piece(path, start, stop)
             start = stop
+
+
+def too_long(name: str, what: str, limit: int) -> BadInput:
+    """The error for a record over the limit: which input, where, and what to do."""
+    return BadInput(
+        f"{name}: {what} is longer than {limit} bytes. If it is meant to be, raise the limit "
+        "(`-Z MIB` of `peerdisco ddfs chunk`, max_record_size= in Python); what has no records is "
+        "stored whole by `peerdisco ddfs push`"
+    )
 
 
 def size_for(total: int, slots: int) -> int:
     """A chunk size that gives every slot of the cluster a few tasks, within reason."""
     return max(CHUNK_BYTES_MIN, min(CHUNK_BYTES, total // max(1, 4 * slots)))
-
-
-@contextmanager
-def spooled(stream: IO[bytes]) -> Iterator[Path]:
-    """A stream that cannot be read twice, as a temporary file."""
-    with tempfile.NamedTemporaryFile(prefix="peerdisco-") as file:
-        shutil.copyfileobj(stream, file, 1 << 20)
-        file.flush()
-        yield Path(file.name)
 
 
 class _Window(io.RawIOBase):

@@ -1,158 +1,203 @@
 """`DDFS`: the replicated file system, as seen by a program.
 
-A blob is immutable bytes; a tag is a named list of blobs and of other tags, newest first. Whatever
-takes a tag takes its name or `tag://name`.
+A blob is immutable bytes; a tag is a named, mutable list of blobs and of other tags, newest first.
+Methods have Disco's names. Those about tags alone are in `tags.py`; how inputs become chunks is in
+`chunking.py`; the same methods for asyncio are in `async_ddfs.py`.
 """
 
 from __future__ import annotations
 
-import builtins
-import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, cast
 
-from peerdisco.client.chunks import CHUNK_BYTES, Piece, cut, spooled, whole
-from peerdisco.client.errors import NotFound
-from peerdisco.client.names import BLOB_SCHEME, TAG_SCHEME
+from peerdisco.client.chunks import CHUNK_BYTES, LINE_BYTES_MAX, Piece, whole
+from peerdisco.client.names import BLOB_SCHEME
 from peerdisco.client.remote_file import RemoteFile
-from peerdisco.client.resolve import Peer, connect
-from peerdisco.client.results import expand
+from peerdisco.client.sources import File, Source, sources_of
+from peerdisco.client.tagnames import TagLike, parse_tag
+from peerdisco.client.tags import TagMethods
 from peerdisco.client.upload import upload
 from peerdisco_webui.messages import TagView
 
-LIST_PAGE = 10_000
-"""Names asked for at a time."""
-File = str | Path | IO[bytes]
-"""What can be pushed: a path, or an open binary file."""
+if TYPE_CHECKING:
+    from peerdisco.client.chunking import Reader
+
+COPY_BYTES = 1 << 20
+GZIP_LEVEL = 2
+RESULTS_TAG = "disco:job:results:"
+
+Stored = tuple[TagView, list[list[str]]]
+"""The tag, and the entries that were put in front of it."""
 
 
-class DDFS:
-    """The file system of one cluster.
-
-    Args:
-        peer: `host:port` of any node, or a client string; see `peerdisco.client.resolve`.
-
-    Methods that read a tag raise NotFound when there is none; all raise NoCluster, Unavailable
-    and Refused.
-    """
-
-    def __init__(self, peer: Peer = None) -> None:
-        self.cluster = connect(peer)
+class DDFS(TagMethods):
+    """The file system of one cluster; see TagMethods for the arguments and the errors."""
 
     def push(
-        self, tag: str, files: Iterable[File], *, replicas: int | None = None
-    ) -> tuple[TagView, list[list[str]]]:
-        """Store each file as one blob and put all in front of the tag; the tag and the new URLs."""
-        return self._store(tag, files, lambda path: [whole(path)], replicas)
+        self,
+        tag: TagLike,
+        files: File | Iterable[File],
+        *,
+        replicas: int | None = None,
+        update: bool = False,
+        delayed: bool = False,
+        token: str | None = None,
+    ) -> Stored:
+        """Store each file as one blob, as it is, and put all in front of the tag."""
+        ref = parse_tag(tag)
+        with ExitStack() as spools:
+            pieces = [
+                spools.enter_context(_Whole(self, source)) for source in sources_of(_listed(files))
+            ]
+            blobs = upload(self.cluster, pieces, replicas=replicas)
+        urls = [[blob.url] for blob in blobs]
+        proof = self.write_token(ref, token)
+        view = self.cluster.append(ref.name, urls, unique=update, delayed=delayed, token=proof)
+        return view, urls
 
     def chunk(
         self,
-        tag: str,
-        files: Iterable[File],
+        tag: TagLike,
+        files: File | Iterable[File],
         *,
         replicas: int | None = None,
+        reader: Reader | None = None,
         chunk_size: int = CHUNK_BYTES,
-    ) -> tuple[TagView, list[list[str]]]:
-        """Like `push`, with texts cut on line ends into blobs of about `chunk_size` bytes.
+        max_record_size: int = LINE_BYTES_MAX,
+        format: str = "zstd",  # noqa: A002 - the word of the field
+        update: bool = False,
+        delayed: bool = False,
+        token: str | None = None,
+    ) -> Stored:
+        """Cut inputs into chunks of about `chunk_size` bytes and put all in front of the tag.
 
-        Each blob becomes a map task of its own; no line is ever split.
+        Each chunk becomes a map task of its own; no record is ever split. Inputs may be compressed
+        (gzip, bzip2, xz, zstd) and are read as what is in them.
+
+        Args:
+            tag: Where to put the chunks.
+            files: Paths, URLs (blob:, http://, https://, file://) and open binary files.
+            replicas: Copies of each chunk; None for the cluster's own number.
+            reader: Yields records, as a map_reader does; None for lines.
+            chunk_size: In bytes before compression; of format `disco` after it, as in Disco.
+            max_record_size: A longer record is an error, which says where it is.
+            format: `zstd`, `plain` or `disco`; see `peerdisco.client.chunking`.
+            update: Leave out chunks that the tag has already.
+            delayed: See `tag`.
+            token: See TagMethods.
         """
-        return self._store(tag, files, lambda path: cut(path, chunk_size), replicas)
+        from peerdisco.client.chunking import Chunking, Format, store  # loads what decompresses
 
-    def tag(
-        self, tag: str, urls: Iterable[str | Sequence[str]], *, update: bool = False
-    ) -> TagView:
-        """Put URLs in front of a tag; with `update` only those that it lacks."""
-        return self.cluster.append(_name(tag), _replica_lists(urls), unique=update)
-
-    def put(self, tag: str, urls: Iterable[str | Sequence[str]]) -> TagView:
-        """Exchange all URLs of a tag."""
-        return self.cluster.replace(_name(tag), _replica_lists(urls))
-
-    def get(self, tag: str) -> TagView:
-        """The tag itself."""
-        return self.cluster.tag(_name(tag))
-
-    def urls(self, tag: str) -> list[list[str]]:
-        """The entries of a tag as they are, newest first."""
-        return [list(replicas) for replicas in self.get(tag).urls]
-
-    def blobs(self, tag: str) -> list[list[str]]:
-        """The entries of a tag and of all tags that it names, newest first."""
-        return list(expand(self.cluster, [TAG_SCHEME + _name(tag)]))
+        ref = parse_tag(tag)
+        chunking = Chunking(Format.of(format), reader, chunk_size, max_record_size)
+        blobs = store(self.cluster, sources_of(_listed(files)), chunking, replicas=replicas)
+        urls = [[blob.url] for blob in blobs]
+        proof = self.write_token(ref, token)
+        view = self.cluster.append(ref.name, urls, unique=update, delayed=delayed, token=proof)
+        return view, urls
 
     def pull(
-        self, tag: str, blobfilter: Callable[[str], bool] = lambda _: True
+        self,
+        tag: TagLike,
+        blobfilter: Callable[[str], bool] = lambda _: True,
+        *,
+        token: str | None = None,
     ) -> Iterator[RemoteFile]:
-        """Each blob of a tag as an open binary file with a `url`; closed when the next is taken."""
-        for replicas in self.blobs(tag):
+        """Each blob of a tag as an open binary file with a `url`; closed when the next is taken.
+
+        The bytes are those that were stored: of a chunk, `peerdisco.dataflow.read_records` reads
+        the records.
+        """
+        for replicas in self.blobs(tag, token=token):
             if replicas[0].startswith(BLOB_SCHEME) and blobfilter(replicas[0]):
                 with self.cluster.open_blob(replicas[0].removeprefix(BLOB_SCHEME)) as file:
                     yield file
 
-    def list(self, prefix: str = "") -> Iterator[str]:
-        """Names of tags that begin with a prefix, in order."""
-        after = ""
-        while True:
-            page = self.cluster.tags(prefix=prefix, after=after, limit=LIST_PAGE)
-            yield from page.names
-            if not (after := page.next):
-                return
+    def save(self, jobname: str, files: File | Iterable[File], *, token: str | None = None) -> str:
+        """Store files under the tag of a job's saved results; the tag's name."""
+        name = self.job_tag(jobname)
+        self.push(name, files, token=token)
+        return name
 
-    def exists(self, tag: str) -> bool:
-        """Whether there is such a tag."""
-        try:
-            self.get(tag)
-        except NotFound:
-            return False
-        return True
+    @classmethod
+    def tarblobs(
+        cls, tarball: str | Path, *, compress: bool = True, include: str = "", exclude: str = ""
+    ) -> Iterator[IO[bytes]]:
+        """The files in a tar archive, each open and named, as `push` takes them.
 
-    def delete(self, tag: str) -> None:
-        """Delete a tag; its blobs go when no other tag names them. A missing one is no error."""
-        self.cluster.delete_tag(_name(tag))
+        Args:
+            tarball: The archive, compressed or not.
+            compress: Whether to compress each file with gzip.
+            include: Only files with this in their names.
+            exclude: No files with this in their names.
+        """
+        import tarfile
 
-    def attrs(self, tag: str) -> dict[str, str]:
-        """All attributes of a tag."""
-        return dict(self.get(tag).attributes)
+        with tarfile.open(tarball) as archive:
+            for member in archive:
+                wanted = include in member.name and not (exclude and exclude in member.name)
+                content = archive.extractfile(member) if member.isfile() and wanted else None
+                if content is not None:
+                    name = cls.safe_name(member.name) + ("_gz" if compress else "")
+                    yield _spooled(content, name, compress=compress)
 
-    def getattr(self, tag: str, attribute: str) -> str:
-        """One attribute of a tag. Raises NotFound when it is not set."""
-        attributes = self.attrs(tag)
-        if attribute not in attributes:
-            raise NotFound(404, f"the tag {_name(tag)} has no attribute {attribute}")
-        return attributes[attribute]
+    @classmethod
+    def safe_name(cls, name: str) -> str:
+        """A name with everything replaced that Disco's names may not have."""
+        return re.sub(r"[^A-Za-z0-9_\-@:]", "_", name)
 
-    def setattr(self, tag: str, attribute: str, value: str) -> None:
-        """Set an attribute of a tag."""
-        self.cluster.set_attribute(_name(tag), attribute, value)
+    @classmethod
+    def blob_name(cls, url: str) -> str:
+        """The name of the blob in a URL, without directories and timestamp."""
+        return url.rpartition("/")[2].partition("$")[0].removeprefix(BLOB_SCHEME)
 
-    def delattr(self, tag: str, attribute: str) -> None:
-        """Delete an attribute of a tag."""
-        self.cluster.delete_attribute(_name(tag), attribute)
-
-    def _store(
-        self,
-        tag: str,
-        files: Iterable[File],
-        pieces_of: Callable[[Path], Iterable[Piece]],
-        replicas: int | None,
-    ) -> tuple[TagView, builtins.list[builtins.list[str]]]:
-        listed = [files] if isinstance(files, str | Path | io.IOBase) else files
-        with ExitStack() as spools:
-            paths = [
-                Path(file) if isinstance(file, str | Path) else spools.enter_context(spooled(file))
-                for file in listed
-            ]
-            pieces = [piece for path in paths for piece in pieces_of(path)]
-            urls = [[blob.url] for blob in upload(self.cluster, pieces, replicas=replicas)]
-        return self.cluster.append(_name(tag), urls), urls
+    @classmethod
+    def job_tag(cls, jobname: str) -> str:
+        """Where `save` puts what belongs to a job."""
+        return RESULTS_TAG + jobname
 
 
-def _name(tag: str) -> str:
-    return tag.removeprefix(TAG_SCHEME)
+def _listed(files: File | Iterable[File]) -> list[File]:
+    single = isinstance(files, str | Path) or hasattr(files, "read")
+    return [cast("File", files)] if single else list(cast("Iterable[File]", files))
 
 
-def _replica_lists(urls: Iterable[str | Sequence[str]]) -> list[list[str]]:
-    return [[entry] if isinstance(entry, str) else list(entry) for entry in urls]
+class _Whole:
+    """A source as one piece of a file: what cannot be read twice is spooled while it is needed."""
+
+    def __init__(self, ddfs: DDFS, source: Source) -> None:
+        self._ddfs = ddfs
+        self._source = source
+        self._spool: IO[bytes] | None = None
+
+    def __enter__(self) -> Piece:
+        if self._source.path is not None:
+            return whole(self._source.path)
+        self._spool = tempfile.NamedTemporaryFile(prefix="peerdisco-")
+        with self._source.open(self._ddfs.cluster) as file:
+            while block := file.read(COPY_BYTES):
+                self._spool.write(block)
+        self._spool.flush()
+        return whole(Path(self._spool.name))
+
+    def __exit__(self, *_: object) -> None:
+        if self._spool is not None:
+            self._spool.close()
+
+
+def _spooled(content: IO[bytes], name: str, *, compress: bool) -> IO[bytes]:
+    import gzip
+
+    spool = tempfile.NamedTemporaryFile(prefix="peerdisco-")  # noqa: SIM115 - the caller's to close
+    target = gzip.GzipFile(name, "wb", GZIP_LEVEL, spool) if compress else spool
+    while block := content.read(COPY_BYTES):
+        target.write(block)
+    if compress:
+        target.close()
+    spool.seek(0)
+    spool.name = name
+    return cast("IO[bytes]", spool)

@@ -15,8 +15,10 @@ from urllib.parse import unquote, urlsplit
 
 from peerdisco.client.cluster import Cluster
 from peerdisco.client.errors import BadInput, NotFound, PeerdiscoError
-from peerdisco.client.names import BLOB_SCHEME, TAG_SCHEME
+from peerdisco.client.names import BLOB_SCHEME
 from peerdisco.client.resolve import Peer, connect
+from peerdisco.client.tagnames import default_token
+from peerdisco.client.walking import expand
 
 if TYPE_CHECKING:
     from peerdisco.client.job import Job
@@ -61,24 +63,10 @@ def result_iterator(
         urls = urls.wait()
     cluster = urls.cluster if isinstance(urls, ResultUrls) else connect(peer)
     read = reader or _record_reader(trusted=trusted)
-    for replicas in expand(cluster, urls):
+    for replicas in expand(cluster, urls, token=default_token(write=False)):
         if notifier is not None:
             notifier(replicas)
         yield from _read_any(cluster, replicas, read)
-
-
-def expand(
-    cluster: Cluster, urls: Iterable[str | Sequence[str]], seen: frozenset[str] = frozenset()
-) -> Iterator[list[str]]:
-    """Replica lists with every tag replaced by its entries; a tag that contains itself ends."""
-    for entry in urls:
-        replicas = [entry] if isinstance(entry, str) else list(entry)
-        if replicas and replicas[0].startswith(TAG_SCHEME):
-            name = replicas[0].removeprefix(TAG_SCHEME)
-            if name not in seen:
-                yield from expand(cluster, cluster.tag(name).urls, seen | {name})
-        elif replicas:
-            yield replicas
 
 
 def open_url(cluster: Cluster, url: str) -> tuple[IO[bytes], int]:

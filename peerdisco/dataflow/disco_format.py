@@ -29,14 +29,15 @@ _BINSTRING, _STOP = b"T", b"."
 
 
 class DiscoWriter:
-    """Writes one stream.
+    """Writes one stream; a hunk ends with the record that brings it over `hunk_bytes`.
 
     Attributes:
         size: Bytes stored so far; records of the hunk that is being filled do not count yet.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, hunk_bytes: int = HUNK_BYTES) -> None:
         self._file = file
+        self._hunk_bytes = hunk_bytes
         self._hunk = bytearray()
         self.size = 0
 
@@ -49,7 +50,7 @@ class DiscoWriter:
                 self._hunk += pickle.dumps(record, 1)
             except Exception as error:
                 raise BadRecord(f"a record cannot be pickled: {error}") from error
-        if len(self._hunk) > HUNK_BYTES:
+        if len(self._hunk) > self._hunk_bytes:
             self._flush()
 
     def close(self) -> None:

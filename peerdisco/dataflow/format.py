@@ -108,9 +108,13 @@ class RecordWriter:
         self.size += len(framed)
         self.records += records
 
-    def close(self) -> None:
-        """Write the end mark, without which no reader takes the stream for complete, and close."""
+    def finish(self) -> None:
+        """Write the end mark, without which no reader takes the stream for complete."""
         self.size += self._file.write(_frame(_END, b"", self.records))
+
+    def close(self) -> None:
+        """Write the end mark, and close the file."""
+        self.finish()
         self._file.close()
 
 

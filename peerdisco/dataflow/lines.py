@@ -28,6 +28,7 @@ from peerdisco.dataflow.errors import CorruptRecords
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
+SKIPPABLE = 0x184D2A50
 SKIPPABLE_HEAD, SKIPPABLE_TABLE, SEEKABLE = 0x184D2A5D, 0x184D2A5E, 0x8F92EAB1
 MAGIC = struct.pack("<II", SKIPPABLE_HEAD, 8) + b"pdlines\x01"
 FRAME_BYTES = 1 << 20
@@ -171,13 +172,14 @@ class LinesStream(io.RawIOBase):
     Args:
         file: The chunk; it is closed together with this one.
         head: What was read of it already.
+        any_zstd: Whether any other zstd file will do as well.
 
     Raises CorruptRecords, also at the end when the chunk was cut short.
     """
 
-    def __init__(self, file: BinaryIO, head: bytes = b"") -> None:
+    def __init__(self, file: BinaryIO, head: bytes = b"", *, any_zstd: bool = False) -> None:
         self._file = file
-        self._blocks = _blocks(file, head)
+        self._blocks = _blocks(file, head, any_zstd=any_zstd)
         self._block = memoryview(b"")
 
     def readable(self) -> bool:
@@ -200,17 +202,17 @@ class LinesStream(io.RawIOBase):
         super().close()
 
 
-def _blocks(file: BinaryIO, data: bytes) -> Iterator[bytes]:
+def _blocks(file: BinaryIO, data: bytes, *, any_zstd: bool) -> Iterator[bytes]:
     """The text in a chunk, frame by frame."""
-    ended = False
+    ended = any_zstd
     while data := data or file.read(READ_BYTES):
-        if ended:
+        if ended and not any_zstd:
             raise CorruptRecords("a compressed text is damaged: something follows its table")
         data = _fill(file, data, 8)
         magic, size = struct.unpack_from("<II", data)
-        if magic in (SKIPPABLE_HEAD, SKIPPABLE_TABLE):
+        if magic & ~0xF == SKIPPABLE:
             data = _fill(file, data, 8 + size)[8 + size :]
-            ended = magic == SKIPPABLE_TABLE
+            ended = any_zstd or magic == SKIPPABLE_TABLE
             continue
         frame = zstandard.ZstdDecompressor().decompressobj()
         try:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peerdisco.client import DDFS, BadInput, Cluster, NotFound, Refused
+from peerdisco.client import DDFS, BadInput, Cluster, NotFound, Refused, result_iterator
 from peerdisco.client.chunks import Piece, cut, size_for, whole
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ def test_texts_are_chunked_on_line_ends(ddfs: DDFS, tmp_path: Path) -> None:
     path = tmp_path / "text"
     path.write_bytes(text)
     _, urls = ddfs.chunk("t", [path], chunk_size=10_000)
-    chunks = [file.read() for file in ddfs.pull("t")]
-    assert len(chunks) == len(urls) > 15
-    assert all(chunk.endswith(b"\n") for chunk in chunks)
-    assert b"".join(chunks) == text
+    chunks = [list(result_iterator([entry], peer=ddfs.cluster)) for entry in urls]
+    assert len(chunks) > 15
+    assert "".join(line for chunk in chunks for line in chunk) == text.decode()
+    assert all(line.endswith("\n") for chunk in chunks for line in chunk)
 
 
 def test_tags_are_listed_tagged_replaced_and_deleted(ddfs: DDFS) -> None:

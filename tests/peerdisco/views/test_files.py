@@ -11,7 +11,6 @@ from peerdisco.views import FileViews
 from peerdisco_dht import Caller, Tag, Unavailable
 from peerdisco_webui import errors
 
-
 NOBODY = Caller()
 
 
