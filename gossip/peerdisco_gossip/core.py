@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from peerdisco_gossip.awareness import Awareness
 from peerdisco_gossip.broadcast import BroadcastQueue
@@ -41,8 +41,7 @@ RESTORED_TRIES = 3
 """So many of the peers of an earlier life are contacted per reconnect interval."""
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """An authenticated, well-formed packet.
 
     Attributes:
@@ -104,7 +103,7 @@ class Core:
         """Begin to take part, in a random phase: who starts together must not tick in step."""
         self.detector.start(now)
         self._next_gossip = now + self._rng.random() * self._config.gossip_interval_s
-        self._next_push_pull = now + self._rng.random() * self._config.push_pull_interval_s
+        self._next_push_pull = now + self._rng.random() * self._push_pull_interval()
         self._next_reconnect = now
         self._plan()
 
@@ -115,9 +114,10 @@ class Core:
         moment for them has passed, so that being late with them is no sign of a stall.
         """
         planned = min(self.detector.deadline, self._next_push_pull, self._next_reconnect)
-        for record in self.members.suspects():
-            assert record.suspicion is not None
-            planned = min(planned, record.suspicion.deadline)
+        if self.members.has_suspects:
+            for record in self.members.suspects():
+                assert record.suspicion is not None
+                planned = min(planned, record.suspicion.deadline)
         self._planned = planned
         self.deadline = min(planned, self._next_gossip) if self._queue.has_news else planned
 
@@ -126,7 +126,7 @@ class Core:
         self._notice_stall(now)
         self.detector.tick(now)
         self.ledger.declare_overdue_dead(now)
-        if self._next_gossip <= now:
+        if self._next_gossip <= now and self.has_news:
             self._next_gossip = now + self._config.gossip_interval_s
             self._gossip(self._config.gossip_fanout, now)
         if self._next_push_pull <= now:
@@ -275,7 +275,7 @@ class Core:
             is_dead = record.state == MemberState.DEAD and record.since > dead_since
             return record is not me and (record.is_present or is_dead)
 
-        listeners = self.members.sample(fanout, listens, self._rng) if self.has_news else []
+        listeners = self.members.sample(fanout, listens, self._rng)
         if not listeners:
             self._queue.clear()  # whoever comes later gets the full state
         for record in listeners:
@@ -317,9 +317,10 @@ class Core:
 
     def _finish(self) -> list[Effect]:
         """What every input ends with: newcomers get their turn, the revived are compared with."""
-        if self.ledger.revived is not None and not self.ledger.is_leaving:
-            self._push_pull(self.ledger.revived)
-        self.ledger.revived = None
+        if self.ledger.revived is not None:
+            if not self.ledger.is_leaving:
+                self._push_pull(self.ledger.revived)
+            self.ledger.revived = None
         effects = self._outbox.drain()
         for effect in effects:
             if isinstance(effect, MemberChanged):

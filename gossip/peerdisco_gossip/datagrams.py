@@ -18,6 +18,8 @@ CHANNEL_GOSSIP: Final = 0
 CHANNEL_DHT: Final = 1
 CHANNEL_HEARTBEATS: Final = 2
 
+_PREFIXES: Final = tuple(bytes((channel,)) for channel in range(256))
+
 Handler = Callable[[str, Address, bytes], None]
 """Takes the sender's id, the address it wrote from, and the payload."""
 
@@ -55,13 +57,12 @@ class Datagrams:
 
     def send(self, address: Address, channel: int, payload: bytes) -> bool:
         """Seal and send; False when it was dropped. The payload is at most PAYLOAD_BYTES_MAX."""
-        assert 0 <= channel <= 255
         if self._port is None:
             return False
         if len(payload) > PAYLOAD_BYTES_MAX:
             self._stats["too_long"] += 1
             return False
-        return self._port.send(address, self._seal.seal(bytes((channel,)) + payload))
+        return self._port.send(address, self._seal.seal(_PREFIXES[channel] + payload))
 
     def subscribe(self, channel: int, handler: Handler) -> None:
         """Hand every payload of a channel to this handler, which must not block."""

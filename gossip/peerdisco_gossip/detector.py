@@ -70,17 +70,18 @@ class Detector:
         self._probes: dict[int, Probe] = {}
         self._relays: dict[int, Relay] = {}
         self._next_round = math.inf
+        self.deadline = math.inf
+        """When `tick` has something to do."""
         self.stats = dict.fromkeys(STATS, 0)
 
-    @property
-    def deadline(self) -> float:
-        """When `tick` has something to do."""
+    def _plan(self) -> None:
+        """Find out anew what is due next."""
         due = self._next_round
         for probe in self._probes.values():
             due = min(due, probe.deadline)
         for relay in self._relays.values():
             due = min(due, relay.deadline)
-        return due
+        self.deadline = due
 
     def tick(self, now: float) -> None:
         """Ask helpers, end rounds, report failure to those we help, begin the next round."""
@@ -98,15 +99,18 @@ class Detector:
                 self._outbox.send(relay.asker, Nack(relay.sequence))
         if self._next_round <= now:
             self._begin_round(now)
+        self._plan()
 
     def postpone(self, seconds: float, earliest: float) -> None:
         """Take a stall of this node out of every round in flight."""
         for probe in self._probes.values():
             probe.postpone(seconds, earliest)
+        self._plan()
 
     def start(self, now: float) -> None:
         """Begin to probe, at a random point of the interval."""
         self._next_round = now + self._rng.random() * self._config.probe_interval_s
+        self._plan()
 
     def notice(self, member: Member) -> None:
         """Give a member that has just come to life its place in the order."""
@@ -118,6 +122,7 @@ class Detector:
         self._next_round = math.inf
         self._probes.clear()
         self._relays.clear()
+        self._plan()
 
     # -- asking
 
@@ -146,6 +151,7 @@ class Detector:
     def _start(self, probe: Probe, target: Record) -> None:
         sequence = self._new_sequence()
         self._probes[sequence] = probe
+        self.deadline = min(self.deadline, probe.deadline)
         self._outbox.send(target.address, self._ping(sequence, target), target.news())
 
     def _new_sequence(self) -> int:
@@ -180,11 +186,13 @@ class Detector:
         if probe is not None and probe.accepts(sender, ack.subject):
             del self._probes[ack.sequence]
             self._awareness.improve()
+            self._plan()
             return
         relay = self._relays.get(ack.sequence)
         if relay is not None and relay.target == ack.subject == sender:
             del self._relays[ack.sequence]
             self._outbox.send(relay.asker, Ack(relay.sequence, relay.target))
+            self._plan()
             return
         self.stats["unexpected"] += 1
 
@@ -204,13 +212,14 @@ class Detector:
         target = self._ledger.members.get(request.target)
         address = target.address if target is not None else (request.host, request.port)
         sequence = self._new_sequence()
-        self._relays[sequence] = Relay(
+        relay = self._relays[sequence] = Relay(
             asker,
             request.sequence,
             request.target,
             nack_at=now + self._config.nack_share * request.timeout_s,
             ends_at=now + request.timeout_s,
         )
+        self.deadline = min(self.deadline, relay.deadline)
         generation, digest = (target.generation, target.digest) if target is not None else (0, 0)
         ping = Ping(sequence, request.target, generation, digest)
         self._outbox.send(address, ping, target.news() if target is not None else ())
@@ -221,10 +230,8 @@ class Detector:
         if ping.target != me.id:
             self.stats["unexpected"] += 1
             return
-        first: list[Update] = []
         asker = self._ledger.members.get(sender)
-        if asker is not None:
-            first += asker.news()
+        first: list[Update] = list(asker.news()) if asker is not None else []
         if ping.generation != me.generation:
             first.append(me.claim())
         if ping.generation != me.generation or ping.digest != me.digest:

@@ -156,7 +156,7 @@ class Ledger:
                 pass
             case _:
                 assert_never(claim)
-        self.members.refile(record)
+        self.members.changed(record)
         if before[0] >= MemberState.DEAD and record.is_present:
             self.revived = record.address  # a partition may have healed: compare all we know
         if before != (record.state, record.generation, record.address):
@@ -191,7 +191,7 @@ class Ledger:
             self.me.generation, self.me.incarnation = generation, incarnation + 1
         else:
             self.me.generation, self.me.incarnation = min(generation + 1, COUNT_MAX), 0
-        self.me.changed()
+        self.members.changed(self.me)
 
     # -- what this node finds out and says
 
@@ -252,7 +252,7 @@ class Ledger:
 
     def _write_metadata(self, key: str, value: bytes, version: int) -> None:
         self.me.metadata[key] = (version, value)
-        self.me.changed()
+        self.members.changed(self.me)
         self._queue.put(Metadata(self.me.id, self.me.generation, version, key, value))
         self._outbox.changed(MemberChanged(self.me.snapshot(), self.me.state))
 
@@ -276,7 +276,7 @@ class Ledger:
             self._reassert_metadata(update)
         else:
             record.metadata[update.key] = (update.version, update.value)
-            record.changed()
+            self.members.changed(record)
             self._queue.put(update)
             self._outbox.changed(MemberChanged(record.snapshot(), record.state))
 

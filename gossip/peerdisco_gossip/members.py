@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from peerdisco_gossip.limits import COUNT_MAX
+from peerdisco_gossip.limits import BUCKETS, COUNT_MAX, SUM_BYTES
 from peerdisco_gossip.messages import Alive, Claim, Dead, Entry, Left, Row, Suspect
-from peerdisco_gossip.rosters import fingerprint, sums_of
+from peerdisco_gossip.rosters import Facts, fingerprint
 from peerdisco_gossip.suspicion import Suspicion
 
 Address = tuple[str, int]
@@ -88,7 +88,10 @@ def precedence_of(claim: Claim) -> Precedence:
 
 @dataclass(slots=True)
 class Record:
-    """What is kept of one member. `suspicion` is set exactly while the state is SUSPECT."""
+    """What is kept of one member. `suspicion` is set exactly while the state is SUSPECT.
+
+    `fingerprint` is the table's: who writes anything else here tells it (`Members.changed`).
+    """
 
     id: str
     address: Address
@@ -100,7 +103,7 @@ class Record:
     suspicion: Suspicion | None = None
     back_by: float | None = None
     accuser: str = ""
-    _fingerprint: int | None = None
+    fingerprint: int = 0
 
     @property
     def precedence(self) -> Precedence:
@@ -115,6 +118,8 @@ class Record:
     @property
     def digest(self) -> int:
         """Sum of the metadata's versions: equal to the member's own when nothing is missing."""
+        if not self.metadata:
+            return 0
         return sum(version for version, _ in self.metadata.values()) & COUNT_MAX
 
     @property
@@ -153,9 +158,6 @@ class Record:
 
     def row(self, now: float) -> Row:
         """What is believed, as a row of a roster."""
-        return self._row(max(0.0, self.back_by - now) if self.back_by is not None else 0.0)
-
-    def _row(self, back_in_s: float) -> Row:
         entries = sorted(self.metadata.items())
         return Row(
             self.id,
@@ -163,20 +165,15 @@ class Record:
             self.incarnation,
             int(self.state),
             *self.address,
-            back_in_s=back_in_s,
+            back_in_s=max(0.0, self.back_by - now) if self.back_by is not None else 0.0,
             metadata=tuple(Entry(key, version, value) for key, (version, value) in entries),
         )
 
-    @property
-    def fingerprint(self) -> int:
-        """A number that differs when what is believed differs; computed once per change."""
-        if self._fingerprint is None:
-            self._fingerprint = fingerprint(self._row(0.0))
-        return self._fingerprint
-
-    def changed(self) -> None:
-        """Something was written into this record."""
-        self._fingerprint = None
+    def facts(self) -> Facts:
+        """All that takes part when two views are compared."""
+        metadata = tuple(sorted(self.metadata.items())) if self.metadata else ()
+        state = int(self.state)
+        return (self.id, self.generation, self.incarnation, state, *self.address, metadata)
 
 
 _SCANNED_MAX = 32
@@ -191,6 +188,7 @@ class Members:
         self._list: list[Record] = []
         self._absent: dict[str, None] = {}
         self._suspects: dict[str, None] = {}
+        self._sums = dict.fromkeys(BUCKETS, 0)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -204,17 +202,20 @@ class Members:
         assert record.id not in self._records
         self._records[record.id] = record
         self._list.append(record)
-        self.refile(record)
+        self.changed(record)
 
-    def refile(self, record: Record) -> None:
-        """Bring the counts up to date; to be called whenever a record's state was written."""
-        record.changed()
+    def changed(self, record: Record) -> None:
+        """Bring counts and sums up to date; to be called whenever a record was written."""
+        before, record.fingerprint = record.fingerprint, fingerprint(record.facts())
+        self._sums[record.id[0]] ^= before ^ record.fingerprint
         _file(self._absent, record.id, belongs=not record.is_present)
         _file(self._suspects, record.id, belongs=record.state == MemberState.SUSPECT)
 
     def forget(self, node_id: str) -> None:
         """Drop a record."""
-        self._list.remove(self._records.pop(node_id))
+        record = self._records.pop(node_id)
+        self._list.remove(record)
+        self._sums[node_id[0]] ^= record.fingerprint
         self._absent.pop(node_id, None)
         self._suspects.pop(node_id, None)
 
@@ -253,13 +254,18 @@ class Members:
         """The dead and those who left."""
         return [self._records[node_id] for node_id in self._absent]
 
+    @property
+    def has_suspects(self) -> bool:
+        """Whether anybody is under suspicion."""
+        return bool(self._suspects)
+
     def suspects(self) -> list[Record]:
         """Those under suspicion."""
-        return [self._records[node_id] for node_id in self._suspects] if self._suspects else []
+        return [self._records[node_id] for node_id in self._suspects]
 
     def sums(self) -> bytes:
         """What the views of two nodes are compared by: see `rosters.py`."""
-        return sums_of((record.id, record.fingerprint) for record in self._list)
+        return b"".join(number.to_bytes(SUM_BYTES, "big") for number in self._sums.values())
 
 
 def _file(index: dict[str, None], node_id: str, *, belongs: bool) -> None:

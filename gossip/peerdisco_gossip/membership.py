@@ -77,6 +77,7 @@ class Membership:
         self._datagrams = datagrams
         self._exchange = exchange
         self._alarm: asyncio.TimerHandle | None = None
+        self._armed_for = math.inf
         self._broken: asyncio.Future[None] = self._loop.create_future()
         self._told = asyncio.Event()
         self._effects: deque[Effect] = deque()
@@ -225,27 +226,27 @@ class Membership:
         """Have the core woken at its deadline, while this runs."""
         is_running = self._tasks is not None and not self._broken.done()
         deadline = self._core.deadline if is_running else math.inf
+        if deadline == self._armed_for:
+            return
         if self._alarm is not None:
-            if self._alarm.when() == deadline:
-                return
             self._alarm.cancel()
-            self._alarm = None
-        if deadline < math.inf:
-            self._alarm = self._loop.call_at(deadline, self._ring)
+        self._alarm = self._loop.call_at(deadline, self._ring) if deadline < math.inf else None
+        self._armed_for = deadline
 
     def _ring(self) -> None:
         """The deadline has come, or nearly: the loop's clock may be a hair early."""
-        self._alarm = None
+        self._alarm, self._armed_for = None, math.inf
+        now = self._loop.time()
         try:
-            self._tick_if_due(self._loop.time())
+            if self._core.deadline <= now:
+                self._tick(now)
         except Exception as error:
             self._break(error)
         self._arm()
 
-    def _tick_if_due(self, now: float) -> None:
-        if self._core.deadline <= now:
-            self._perform(self._core.tick(now))
-            self._told.set()
+    def _tick(self, now: float) -> None:
+        self._perform(self._core.tick(now))
+        self._told.set()
 
     def _take(self, sender: str, address: Address, payload: bytes) -> None:
         """A datagram has come."""
@@ -254,7 +255,8 @@ class Membership:
             return
         now = self._loop.time()
         try:
-            self._tick_if_due(now)
+            if self._core.deadline <= now:
+                self._tick(now)
             self._hear(sender, address, payload, now)
         except Exception as error:
             self._break(error)

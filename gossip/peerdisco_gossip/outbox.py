@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from peerdisco_gossip.broadcast import BroadcastQueue
 from peerdisco_gossip.limits import BODY_BYTES_MAX, PAYLOAD_BYTES_MAX, UPDATE_OVERHEAD_BYTES
@@ -15,8 +16,7 @@ from peerdisco_gossip.members import Address, MemberChanged, Members
 from peerdisco_gossip.messages import Body, Packet, Update, encode
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     """Send this packet to that address, once, without waiting for anything."""
 
     address: Address

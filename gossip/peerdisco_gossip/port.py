@@ -121,6 +121,7 @@ class _Sender:
         self.transport: asyncio.DatagramTransport | None = None
         self.stats = {"sent": 0, "received": 0, "refused": 0, "send_drops": 0, "socket_errors": 0}
         self._is_ipv6 = False
+        self._buffered: Callable[[], int] = int
         self.local_address: Address = ("", 0)
 
     def attach(self, transport: asyncio.DatagramTransport) -> None:
@@ -128,6 +129,8 @@ class _Sender:
         host, port = transport.get_extra_info("sockname")[:2]
         self.local_address = (host, port)
         self._is_ipv6 = ":" in host
+        # Not every loop's transport tells what it holds back.
+        self._buffered = getattr(transport, "get_write_buffer_size", int)
         bound = transport.get_extra_info("socket")
         try:
             # A burst of a whole cluster must fit while the loop is busy elsewhere.
@@ -143,7 +146,7 @@ class _Sender:
             or transport.is_closing()
             or target is None
             or not 0 < len(data) <= PACKET_BYTES_MAX
-            or _buffered(transport) > SEND_BUFFER_BYTES_MAX
+            or self._buffered() > SEND_BUFFER_BYTES_MAX
         ):
             self.stats["send_drops"] += 1
             return False
@@ -404,8 +407,3 @@ def _literal(address: Address, *, is_ipv6: bool) -> Address | None:
     if ":" in host:
         return address if is_ipv6 else None
     return (_MAPPED + host, port) if is_ipv6 else address
-
-
-def _buffered(transport: asyncio.DatagramTransport) -> int:
-    size = getattr(transport, "get_write_buffer_size", None)
-    return int(size()) if size is not None else 0

@@ -68,10 +68,14 @@ class ReplayWindow:
 
 @dataclass(slots=True)
 class _Sender:
-    """What is kept of one start of one sender, after its first genuine packet."""
+    """What is kept of one start of one sender, after its first genuine packet.
 
+    A sender seals with one key at a time, so the cipher of the last one is enough.
+    """
+
+    key: GossipKey
+    cipher: AESGCM
     window: ReplayWindow = field(default_factory=ReplayWindow)
-    ciphers: dict[GossipKey, AESGCM] = field(default_factory=dict)
 
 
 class Seal:
@@ -113,43 +117,32 @@ class Seal:
             return self._refuse("malformed")
         boot = sender + salt
         known = self._senders.get(boot)
+        header, sealed = packet[:HEADER_BYTES], packet[HEADER_BYTES:]
         for key in self._ring.matching(check):
-            cipher = known.ciphers.get(key) if known else None
-            if cipher is None:
-                cipher = sub_key(key, sender, salt)
-            payload = _decrypt(cipher, counter, packet)
-            if payload is not None:
-                known = self._remember(boot, known, key, cipher)
-                if not known.window.accept(counter):
-                    return self._refuse("replayed")
-                self.stats["opened"] += 1
-                return id_from_bytes(sender), payload
+            is_usual = known is not None and known.key is key
+            cipher = known.cipher if known and is_usual else sub_key(key, sender, salt)
+            try:
+                payload = cipher.decrypt(_NONCE.pack(0, counter), sealed, header)
+            except InvalidTag:
+                continue
+            if not self._remember(boot, key, cipher).window.accept(counter):
+                return self._refuse("replayed")
+            self.stats["opened"] += 1
+            return id_from_bytes(sender), payload
         return self._refuse("forged")
 
-    def _remember(
-        self, boot: bytes, known: _Sender | None, key: GossipKey, cipher: AESGCM
-    ) -> _Sender:
-        """What is kept of a sender that has just proved genuine."""
+    def _remember(self, boot: bytes, key: GossipKey, cipher: AESGCM) -> _Sender:
+        """Keep what is needed of a sender that has just proved genuine, with this key."""
+        known = self._senders.get(boot)
         if known is None:
-            known = self._senders[boot] = _Sender()
+            known = self._senders[boot] = _Sender(key, cipher)
             if len(self._senders) > SENDERS_MAX:
                 self._senders.popitem(last=False)
         else:
+            known.key, known.cipher = key, cipher
             self._senders.move_to_end(boot)
-        known.ciphers[key] = cipher
-        if len(known.ciphers) > 2:
-            # A rotation needs two; older ones are of keys that the ring may have dropped.
-            del known.ciphers[next(iter(known.ciphers))]
         return known
 
     def _refuse(self, reason: str) -> tuple[str, bytes] | None:
         self.stats[reason] += 1
-        return None
-
-
-def _decrypt(cipher: AESGCM, counter: int, packet: bytes) -> bytes | None:
-    header = packet[:HEADER_BYTES]
-    try:
-        return cipher.decrypt(_NONCE.pack(0, counter), packet[HEADER_BYTES:], header)
-    except InvalidTag:
         return None

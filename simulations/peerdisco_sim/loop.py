@@ -58,7 +58,8 @@ class NodeLoop(base_events.BaseEventLoop):
 
     def time(self) -> float:
         """Seconds on this node's monotonic clock, which drifts."""
-        return self.node.monotonic()
+        node = self.node
+        return self.world.now * node.clock_rate + node.clock_offset
 
     def call_soon(  # type: ignore[override]  # typeshed's variadic signature
         self,
@@ -82,13 +83,13 @@ class NodeLoop(base_events.BaseEventLoop):
     ) -> asyncio.TimerHandle:
         """Queue a timer. When it fires, `time()` is not less than `when`."""
         timer = asyncio.TimerHandle(when, callback, args, self, context)
-        node = self.node
-        at = node.world_time(when)
+        node, now = self.node, self.world.now
+        at = (when - node.clock_offset) / node.clock_rate
         # Rounding must not let the timer fire a hair early: a caller that waits again for the
         # rest would spin at one instant for ever.
         while at * node.clock_rate + node.clock_offset < when:
             at = math.nextafter(at, math.inf)
-        self.world.push_timer(max(at, self.world.now), timer)
+        self.world.push_timer(max(at, now), timer)
         timer._scheduled = True  # type: ignore[attr-defined]  # private to asyncio
         return timer
 

@@ -64,8 +64,10 @@ class UdpTransport(asyncio.DatagramTransport):
 
     def sendto(self, data: Any, addr: Any = None) -> None:
         """Send one datagram, or drop it silently as networks do."""
-        if not isinstance(data, bytes | bytearray | memoryview):
-            raise TypeError(f"data argument must be bytes-like, not {type(data).__name__!r}")
+        if type(data) is not bytes:
+            if not isinstance(data, bytes | bytearray | memoryview):
+                raise TypeError(f"data argument must be bytes-like, not {type(data).__name__!r}")
+            data = bytes(data)
         if (not data and sys.version_info < (3, 13)) or self._closing:
             return
         peer = self._sock.peer
@@ -78,26 +80,27 @@ class UdpTransport(asyncio.DatagramTransport):
         if len(data) > _DATAGRAM_BYTES_MAX:
             self._protocol.error_received(OSError(errno.EMSGSIZE, "Message too long"))
             return
-        self._send(target, bytes(data))
+        self._send(target, data)
 
     def _send(self, address: Address, data: bytes) -> None:
-        network = self._network
-        network.traffic.datagrams_sent += 1
-        network.traffic.bytes_sent += len(data)
-        node, address = network.route(self._node, address)
-        local = self._sock.bind_towards(address[0])
-        source = (address[0] if node is self._node else self._node.ip, local[1])
+        network, own = self._network, self._node
+        traffic = network.traffic
+        traffic.datagrams_sent += 1
+        traffic.bytes_sent += len(data)
+        node, address = network.route(own, address)
+        local = self._sock.local or self._sock.bind_towards(address[0])
+        source = (address[0] if node is own else own.ip, local[1])
         if network.tap is not None:
             tapped = network.tap(source, address, data)
             if tapped is None:
                 return
             data = tapped
         if node is None:
-            network.traffic.datagrams_lost += 1
+            traffic.datagrams_lost += 1
             return
-        delays = network.datagram_delays(self._node.ip, node.ip, len(data))
+        delays = network.datagram_delays(own.ip, node.ip, len(data))
         if not delays:
-            network.traffic.datagrams_lost += 1
+            traffic.datagrams_lost += 1
         for delay in delays:
             when = self._world.now + delay
             self._world.push(when, _arrive, (self, node, source, address, data))

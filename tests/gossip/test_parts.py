@@ -145,12 +145,12 @@ def test_awareness_stays_within_its_bounds() -> None:
 def test_every_member_has_its_turn_in_every_cycle_and_newcomers_soon(count: int, seed: int) -> None:
     members, order = Members(), ProbeOrder(random.Random(seed))
     for number in range(count):
-        members.add(Record(str(number), ("10.0.0.1", 1), 1, 0, MemberState.ALIVE, 0.0))
-        order.notice(str(number))
+        members.add(Record(f"a{number}", ("10.0.0.1", 1), 1, 0, MemberState.ALIVE, 0.0))
+        order.notice(f"a{number}")
     members.add(Record("me", ("10.0.0.1", 1), 1, 0, MemberState.ALIVE, 0.0))
     for _ in range(2):
         cycle = [record.id for _ in range(count) if (record := order.next(members, "me"))]
-        assert sorted(cycle) == sorted(str(number) for number in range(count))
+        assert sorted(cycle) == sorted(f"a{number}" for number in range(count))
     members.add(Record("new", ("10.0.0.1", 1), 1, 0, MemberState.ALIVE, 0.0))
     order.notice("new")
     cycle = [record.id for _ in range(count + 1) if (record := order.next(members, "me"))]
