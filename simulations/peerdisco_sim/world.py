@@ -88,9 +88,9 @@ class World:
         self._halted = False
         self._entered: NodeLoop | None = None
         self._cancelled_timers = 0
-        self._digest = hashlib.blake2b(digest_size=16)
-        self._order = array("H")
-        self._wire = bytearray()
+        self._order, self._order_digest = array("H"), hashlib.blake2b()
+        self._wire, self._wire_digest = bytearray(), hashlib.blake2b()
+        self._ordered = 0
         self._final_digest: str | None = None
         self._outside = self.stream("outside")
         self._ambient = Ambient(self)
@@ -152,7 +152,8 @@ class World:
         """Hex digest of everything that happened on the wire, when, and in which order."""
         if self._final_digest is None:
             self._digest_all()
-            return self._digest.hexdigest()
+            both = self._order_digest.digest() + self._wire_digest.digest()
+            return hashlib.blake2b(both, digest_size=16).hexdigest()
         return self._final_digest
 
     # -- what the engine uses -----------------------------------------------------------------
@@ -205,7 +206,8 @@ class World:
     def record_wire(self, kind: int, source: int, target: int, data: bytes) -> None:
         """Add one delivery to the digest."""
         wire = self._wire
-        wire += _DELIVERY.pack(kind, self.now, self.steps, source, target, len(data))
+        place = self._ordered + len(self._order)  # steps would count what onlookers do
+        wire += _DELIVERY.pack(kind, self.now, place, source, target, len(data))
         wire += data
         if len(wire) > _WIRE_BYTES_MAX:
             self._digest_all()
@@ -294,8 +296,9 @@ class World:
 
     def _digest_all(self) -> None:
         """Take into the digest what has gathered: hashing many small pieces is slow."""
-        self._digest.update(self._order.tobytes())
-        self._digest.update(self._wire)
+        self._ordered += len(self._order)
+        self._order_digest.update(self._order.tobytes())
+        self._wire_digest.update(self._wire)
         del self._order[:], self._wire[:]
 
     def _outside_call(self, callback: Callable[[], object]) -> None:
