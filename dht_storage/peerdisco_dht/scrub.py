@@ -109,17 +109,23 @@ class Scrub:
             self._asked.set()
 
     async def run(self) -> None:
-        """Scrub until cancelled."""
-        if self.state == ScrubState(self.state.since):
-            await self._save()
+        """Scrub until cancelled; trouble with the disk interrupts it for a while."""
         while True:
-            if self.state.running is None and not self._is_due():
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(CHECK_INTERVAL_S):
-                        await self._asked.wait()
-                continue
-            self._asked.clear()
-            await self._pass()
+            try:
+                await self._save()
+                while True:
+                    await self._until_due()
+                    self._asked.clear()
+                    await self._pass()
+            except OSError as error:
+                logger.warning(f"event=scrub_interrupted error={error}")
+                await asyncio.sleep(CHECK_INTERVAL_S)
+
+    async def _until_due(self) -> None:
+        while self.state.running is None and not self._is_due():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CHECK_INTERVAL_S):
+                    await self._asked.wait()
 
     def _is_due(self) -> bool:
         """Whether a pass must begin; a calendar that was set back makes one begin early."""

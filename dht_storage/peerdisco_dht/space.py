@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 AGE_S = 1.0
 """The disk is asked again when the last answer is older."""
-EVICTION_INTERVAL_S = 10.0
+EVICTION_INTERVAL_S = 30.0
 PAGE_ROWS = 500
 CACHE_REST_S = 600.0
 """A cache that was made or used for a put so short ago is not evicted: somebody may read it."""

@@ -494,6 +494,7 @@ def world(shared_tables: None) -> World:
         seed: int = 1,
         config: StorageConfig = CONFIG,
         zone: Callable[[int], str] = lambda number: "",
+        limit_s: float = 3600.0,
     ) -> None:
         async def main() -> None:
             cluster = Cluster(seed, config)
@@ -503,7 +504,7 @@ def world(shared_tables: None) -> World:
                 cluster.add(*range(nodes), zone=zone)
             for node in cluster.nodes.values():
                 await node.storage.wait_started()
-            async with asyncio.timeout(3600):
+            async with asyncio.timeout(limit_s):
                 await story(cluster)
             for name, node in cluster.nodes.items():
                 if node.id in cluster.network.up:
