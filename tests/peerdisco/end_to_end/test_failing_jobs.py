@@ -112,6 +112,7 @@ def not_pairs(line: str, params: object) -> list[int]:
     [
         ({"map": leaves}, "SystemExit: 4"),
         ({"map": not_pairs}, "a record must be a pair (key, value), not 1"),
+        ({"map": not_pairs}, "at raw://x"),
         ({"map": words, "input": ["file:///no/such/file"]}, "No such file or directory"),
         ({"map": words, "input": ["gopher://x"]}, "inputs of this kind cannot be read"),
         ({"map": words, "input": ["tag://no:such:tag"]}, "there is no tag 'no:such:tag'"),
