@@ -168,7 +168,8 @@ class Core:
     def _hear(self, message: Received, now: float) -> None:
         match message.body:
             case Ping():
-                self.detector.hear_ping(message.sender, message.address, message.body)
+                outdone = any(map(self.ledger.is_outdone, message.updates))
+                self.detector.hear_ping(message.sender, message.address, message.body, outdone)
             case Ack():
                 self.detector.hear_ack(message.sender, message.body)
             case PingRequest():

@@ -224,15 +224,19 @@ class Detector:
         ping = Ping(sequence, request.target, generation, digest)
         self._outbox.send(address, ping, target.news() if target is not None else ())
 
-    def hear_ping(self, sender: str, address: Address, ping: Ping) -> None:
-        """Answer, with what the asker lacks about us and with what we wrongly believe of it."""
+    def hear_ping(self, sender: str, address: Address, ping: Ping, is_behind: bool) -> None:
+        """Answer, with what the asker lacks about us and with what we wrongly believe of it.
+
+        `is_behind`: it has told us something about us that we contradicted long ago, and whoever
+        thinks that we are dead hears of our objection from nobody else.
+        """
         me = self._ledger.me
         if ping.target != me.id:
             self.stats["unexpected"] += 1
             return
         asker = self._ledger.members.get(sender)
         first: list[Update] = list(asker.news()) if asker is not None else []
-        if ping.generation != me.generation:
+        if is_behind or ping.generation != me.generation:
             first.append(me.claim())
         if ping.generation != me.generation or ping.digest != me.digest:
             missing = self._ledger.own_metadata()

@@ -166,7 +166,7 @@ class Ledger:
 
     def _answer_claim_about_me(self, claim: Claim) -> None:
         """Outdo whatever is claimed with our numbers or higher ones, except our own words."""
-        if self.is_leaving or precedence_of(claim) < self.me.precedence:
+        if self.is_leaving or self.is_outdone(claim):
             return
         if claim == self.me.claim():
             return
@@ -181,6 +181,14 @@ class Ledger:
         self._raise_incarnation(claim.generation, claim.incarnation)
         self.stats["refuted"] += 1
         self._queue.put(self.me.claim())
+
+    def is_outdone(self, update: Update) -> bool:
+        """Whether this claims something about this node that it has contradicted since."""
+        return (
+            not isinstance(update, Metadata)
+            and update.id == self.me.id
+            and precedence_of(update) < self.me.precedence
+        )
 
     def _raise_incarnation(self, generation: int, incarnation: int) -> None:
         """Speak with numbers above these. Past the last incarnation comes the next generation."""

@@ -64,6 +64,16 @@ def test_an_asker_believed_dead_is_told_so_first() -> None:
     assert updates == [claim]
 
 
+def test_who_asks_with_an_accusation_that_was_outdone_hears_our_objection_again() -> None:
+    """Two sides of a partition, each dead for the other, had both forgotten their objections."""
+    core = fresh(A)
+    core.receive(gossip(m.Dead(ME, 1, 0, B), sender=A), 0.0)
+    core._queue.clear()
+    accusing = asked(m.Ping(5, ME, 1, 0), m.Dead(ME, 1, 0, A))
+    ((_, _, updates),) = sends(core.receive(accusing, 9.0))
+    assert updates == [alive(ME, 1, 1)]
+
+
 def test_silence_leads_to_helpers_then_to_suspicion_then_to_death() -> None:
     core = fresh(A, B)
     begun, ping = probed(core)
