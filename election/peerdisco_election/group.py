@@ -27,6 +27,7 @@ from peerdisco_election.effects import (
     Send,
 )
 from peerdisco_election.errors import Dropped, NotLeader, RaftError, Unknown
+from peerdisco_election.log import Recovered
 from peerdisco_election.membership import configuration
 from peerdisco_election.messages import (
     Configuration,
@@ -68,11 +69,12 @@ class Group:
     """A member of one Raft group. Made by `Groups.create` and `Groups.open` only."""
 
     def __init__(
-        self, hub: Hub, name: str, core: Core, machine: StateMachine, era: int = 0
+        self, hub: Hub, name: str, core: Core, machine: StateMachine, recovered: Recovered
     ) -> None:
         self.name = name
         self.core = core
-        self.era = era
+        self.era = recovered.era
+        self.recovery = recovered.recovery
         self.superseded = False
         self.formed: asyncio.Future[None] | None = None
         self.closed = ""
@@ -210,6 +212,7 @@ class Group:
             removed=bool(members) and core.me not in members | {*core.configuration.learners},
             era=self.era,
             superseded=self.superseded,
+            recovery=self.recovery,
         )
 
     # What Groups calls.
@@ -245,7 +248,7 @@ class Group:
     def recover(self) -> Recovery:
         """Be the whole group by force. Raises Dropped when that would be wrong."""
         self._require_open()
-        recovery = plan(self.core, self.era)
+        recovery = self.recovery = plan(self.core, self.era)
         self.era = recovery.era
         writes = storage.describe(self.name, configuration([self.core.me]), self.era)
         self._hub.persist(self, self._durable, writes + storage.note(self.name, recovery))

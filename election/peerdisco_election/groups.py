@@ -478,7 +478,7 @@ class Groups:
             watched=True,
             salt=zlib.crc32(name.encode()),
         )
-        group = self._groups[name] = Group(self, name, core, machine, recovered.era)
+        group = self._groups[name] = Group(self, name, core, machine, recovered)
         group.start()
         return group
 

@@ -12,7 +12,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from peerdisco_election.messages import Configuration, Entry, EntryKind, HardState, Snapshot
+from peerdisco_election.messages import (
+    Configuration,
+    Entry,
+    EntryKind,
+    HardState,
+    Recovery,
+    Snapshot,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +34,7 @@ class Recovered:
         configuration: In force after the snapshot, or before entry 1.
         era: How often the group was recovered by force.
         floor: Index and term of an entry that was committed when this node joined.
+        recovery: The latest by force that this member was kept in.
     """
 
     configuration: Configuration
@@ -36,6 +44,7 @@ class Recovered:
     snapshot: Snapshot | None = None
     era: int = 0
     floor: tuple[int, int] = (0, 0)
+    recovery: Recovery | None = None
 
 
 class Log:

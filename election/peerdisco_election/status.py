@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from peerdisco_election.messages import Configuration
+from peerdisco_election.messages import Configuration, Recovery
 
 
 class Role(enum.StrEnum):
@@ -93,6 +93,7 @@ class GroupStatus:
         removed: This node was a member and is none any more.
         era: How often the group was recovered by force.
         superseded: It was, without this node, which takes part no more.
+        recovery: What the latest recovery that kept this node kept, and gave up.
     """
 
     name: str
@@ -102,3 +103,4 @@ class GroupStatus:
     removed: bool
     era: int = 0
     superseded: bool = False
+    recovery: Recovery | None = None

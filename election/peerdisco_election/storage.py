@@ -81,11 +81,6 @@ def note(group: str, recovery: Recovery) -> list[Write]:
     return [(key, _seal(key, recovery))]
 
 
-def noted(store: Store, group: str) -> Recovery | None:
-    """The latest recovery by force. Raises CorruptLog."""
-    return _read(store, group, prefix(group) + b"recovery", Recovery)
-
-
 def rows(group: str, persist: Persist) -> list[Write]:
     """What a `Persist` changes, in order: a later write of a key replaces an earlier one."""
     start = prefix(group)
@@ -131,6 +126,7 @@ def recover(store: Store, group: str) -> Recovered | None:
         return None
     hard_state = _read(store, group, start + b"hard", HardState) or HardState()
     snapshot = _read(store, group, start + b"snapshot", Snapshot)
+    recovery = _read(store, group, start + b"recovery", Recovery)
     entries = [_unseal(group, key, value, Entry) for key, value in _scan(store, start + b"log/")]
     cut = (0, 0)
     if snapshot is not None:
@@ -148,6 +144,7 @@ def recover(store: Store, group: str) -> Recovered | None:
         snapshot,
         descriptor.era,
         descriptor.floor,
+        recovery,
     )
 
 

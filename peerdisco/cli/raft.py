@@ -98,5 +98,6 @@ def _summary(detail: GroupDetail) -> list[str]:
             f"last election: {last.node} stood for term {last.term} {ago} s ago ({last.cause})"
         )
     if detail.era:
-        lines.append(f"recovered by force {detail.era} time{'s' if detail.era > 1 else ''}")
+        times = f"{detail.era} time{'s' if detail.era > 1 else ''}"
+        lines.append(f"recovered by force {times}: {detail.recovery or 'its node does not answer'}")
     return lines

@@ -54,6 +54,17 @@ class Rpc(Protocol):
         """Answer calls of a method."""
 
 
+class RecoverReply(Message, frozen=True, array_like=True):
+    """What is kept and given up (`peerdisco_election.Recovery`), or why it was refused."""
+
+    refused: str
+    era: int = 0
+    index: int = 0
+    term: int = 0
+    committed: int = 0
+    lost: tuple[str, ...] = ()
+
+
 class Look(Message, frozen=True, array_like=True):
     """A member of a group, as its own node sees it. Numbers as in `CoreStatus`."""
 
@@ -75,6 +86,7 @@ class Look(Message, frozen=True, array_like=True):
     election_term: int = 0
     election_cause: str = ""
     election_age_s: float = 0.0
+    forced: RecoverReply | None = None
 
 
 class LookRequest(Message, frozen=True, array_like=True):
@@ -94,17 +106,6 @@ class RecoverRequest(Message, frozen=True, array_like=True):
 
     group: str
     confirmed: bool
-
-
-class RecoverReply(Message, frozen=True, array_like=True):
-    """What is kept and given up (`peerdisco_election.Recovery`), or why it was refused."""
-
-    refused: str
-    era: int = 0
-    index: int = 0
-    term: int = 0
-    committed: int = 0
-    lost: tuple[str, ...] = ()
 
 
 class RaftViews:
@@ -158,11 +159,13 @@ class RaftViews:
         newest = _newest(looks)
         nodes = dict.fromkeys((*newest.voters, *newest.outgoing, *newest.learners, *looks))
         leader = next((one for one in looks.values() if _leads(one, newest)), None)
+        forced = next((one.forced for one in looks.values() if _knows_era(one, newest)), None)
         return GroupDetail(
             **msgspec.structs.asdict(self._facts(name, looks, alive)),
             members=tuple(self._member(node, looks.get(node), newest, leader) for node in nodes),
             election=self._election(looks),
             era=newest.era,
+            recovery="" if forced is None else self._consequence(forced),
         )
 
     async def recover(self, name: str, keep: str, *, confirmed: bool) -> Recovery:
@@ -177,13 +180,16 @@ class RaftViews:
             reply = decode(answer, RecoverReply)
         if reply.refused:
             raise errors.Conflict(reply.refused)
-        found = Forced(reply.era, reply.index, reply.term, reply.committed, reply.lost)
         return Recovery(
             name=name,
             kept=self._name_of(kept),
-            consequence=describe_recovery(found, self._name_of),
+            consequence=self._consequence(reply),
             done=confirmed,
         )
+
+    def _consequence(self, reply: RecoverReply) -> str:
+        found = Forced(reply.era, reply.index, reply.term, reply.committed, reply.lost)
+        return describe_recovery(found, self._name_of)
 
     # What other nodes ask.
 
@@ -207,7 +213,7 @@ class RaftViews:
             return encode(RecoverReply(str(error)))
         except RaftError as error:
             return encode(RecoverReply(f"it was begun, but is not known to be done: {error}"))
-        return encode(RecoverReply("", done.era, done.index, done.term, done.committed, done.lost))
+        return encode(_reply(done))
 
     # Putting answers together.
 
@@ -344,6 +350,7 @@ def look(group: Group) -> Look:
         election_term=stood.term if stood else 0,
         election_cause=stood.cause.value if stood else "",
         election_age_s=asyncio.get_running_loop().time() - stood.at if stood else 0.0,
+        forced=_reply(status.recovery) if status.recovery else None,
     )
 
 
@@ -354,6 +361,15 @@ def _newest(looks: Mapping[str, Look]) -> Look:
 
 def _leads(one: Look, newest: Look) -> bool:
     return one.era == newest.era and one.takes_part and one.role == Role.LEADER.value
+
+
+def _knows_era(one: Look, newest: Look) -> bool:
+    """Whether a member was kept in the recovery that began the present era."""
+    return one.forced is not None and one.forced.era == newest.era
+
+
+def _reply(done: Forced) -> RecoverReply:
+    return RecoverReply("", done.era, done.index, done.term, done.committed, done.lost)
 
 
 def _silent(one: Look | Configuration, alive: Sequence[str]) -> tuple[list[str], bool]:

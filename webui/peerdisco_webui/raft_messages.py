@@ -89,11 +89,19 @@ class ElectionView(View, frozen=True, kw_only=True):
 
 
 class GroupDetail(GroupView, frozen=True, kw_only=True):
-    """Answer of `GET /api/v1/raft/{name}`; `era` counts recoveries by force."""
+    """Answer of `GET /api/v1/raft/{name}`.
+
+    Attributes:
+        members: Who belongs to it, or did.
+        election: The latest.
+        era: How often it was recovered by force.
+        recovery: What the latest recovery by force kept, and what may have been lost.
+    """
 
     members: tuple[GroupMember, ...] = ()
     election: ElectionView | None = None
     era: int = 0
+    recovery: str = ""
 
 
 class Recover(View, frozen=True, kw_only=True):

@@ -66,6 +66,7 @@ def test_a_job_whose_group_lost_its_majority_goes_on_with_the_copy_that_is_kept(
         assert "is the whole group" in peerdisco(*recover, peer=kept.http, stdin="y\n").stdout
         shown = peerdisco.json("raft", "show", group, peer=kept.http)
         assert (kept.name, 1, [kept.name]) == (shown["leader"], shown["era"], shown["voters"])
+        assert "lost is whatever only" in shown["recovery"]
 
         for node in lost:
             node.start()

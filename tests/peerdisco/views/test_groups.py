@@ -108,7 +108,8 @@ async def test_a_group_without_a_majority_says_so_and_is_recovered_when_that_is_
         assert () == views["a"].stuck()
         (listed,) = await views["a"].list()
         assert (GroupState.LED, ("A",)) == (listed.state, listed.voters)
-        assert 1 == (await views["a"].show("job/x")).era
+        shown = await views["a"].show("job/x")
+        assert (1, plan.consequence) == (shown.era, shown.recovery)
 
 
 async def test_the_survivor_with_more_must_be_kept() -> None:
