@@ -32,10 +32,11 @@ class RaftConfig:
         proposals_max: Proposals of one group that wait for the next turn.
         reads_max: Reads of one group that wait for a quorum.
         apply_bytes_max: Entries handed to the state machine in one step.
-        snapshot_entries: A snapshot is taken after this many applied entries.
+        snapshot_entries: A snapshot is taken after this many applied entries, once they are also
+            as many bytes as the last snapshot.
         trailing_entries: Entries kept before a snapshot, for followers slightly behind.
         snapshot_chunk_bytes: One piece of a snapshot on the wire.
-        snapshot_bytes_max: A follower refuses a larger snapshot.
+        snapshot_bytes_max: A larger snapshot is neither taken nor accepted.
         frame_bytes_max: A frame is closed when it has grown to about this size.
         inbox_frames_max: Frames that wait for the next turn; more are dropped and counted.
         pre_vote: Ask before standing. Off in tests only.

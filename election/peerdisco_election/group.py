@@ -8,6 +8,7 @@ owns the clock, the store and the links.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -41,6 +42,8 @@ from peerdisco_election.outcomes import fail, settled, succeed
 from peerdisco_election.ports import StateMachine
 from peerdisco_election.recovery import force, plan, resign
 from peerdisco_election.status import Cause, GroupStatus
+
+logger = logging.getLogger(__name__)
 
 
 class Hub(Protocol):
@@ -81,6 +84,7 @@ class Group:
         self._hub = hub
         self._machine = machine
         self._applied = 0
+        self._applied_bytes = 0
         self._durable = 0
         self._era_is_news = False
         self._held: deque[Send] = deque()
@@ -368,8 +372,26 @@ class Group:
                 case LeaderChanged():
                     self._announce(effect)
         if self._applied - self.core.snapshot_index >= self.core.config.snapshot_entries:
-            self._perform(self.core.compact(self._machine.snapshot(), self._hub.now()))
+            self._fold()
         self._hub.rearm(self)
+
+    def _fold(self) -> None:
+        """Fold the log away when it has outgrown the last snapshot in bytes too (section 7).
+
+        So the work on snapshots, which are made in one piece, stays in proportion to what was
+        applied, however large the state is.
+        """
+        core = self.core
+        if self._applied_bytes < (len(core.snapshot.data) if core.snapshot else 0):
+            return
+        data = self._machine.snapshot()
+        self._applied_bytes = 0
+        if len(data) <= core.config.snapshot_bytes_max:
+            self._perform(core.compact(data, self._hub.now()))
+            return
+        # Followers would refuse it: better a long log, until the state has shrunk.
+        logger.warning("event=snapshot_too_large group=%s bytes=%d", self.name, len(data))
+        self._applied_bytes = -len(data)
 
     def _persist(self, effect: Persist) -> None:
         writes = storage.rows(self.name, effect)
@@ -396,6 +418,7 @@ class Group:
         elif entry.kind is EntryKind.CONFIGURATION:
             self._hub.leadership_changed(self)
         self._applied = entry.index
+        self._applied_bytes += len(entry.data)
         term, outcome = self._open.pop(entry.index, (0, None))
         if outcome is None:
             return
@@ -410,6 +433,7 @@ class Group:
     def _restore(self, snapshot: Snapshot) -> None:
         self._machine.restore(snapshot.data)
         self._applied = snapshot.index
+        self._applied_bytes = 0
         self._hub.leadership_changed(self)
         for index in [index for index in self._open if index <= snapshot.index]:
             fail([self._open.pop(index)[1]], Unknown("its outcome is folded into a snapshot"))
