@@ -204,8 +204,14 @@ class FakeFiles:
     async def tag(self, name: str, *, stale_ok: bool, caller: Caller = NOBODY) -> TagView:
         if name not in self.tags:
             raise NotFound(f"there is no tag {name}")
-        self._demand(name, caller, *self.tokens.get(name, {}))
-        return msgspec.structs.replace(self.tags[name], stale=stale_ok and self.missing > 0)
+        tokens = self.tokens.get(name, {})
+        self._demand(name, caller, *tokens)
+        return msgspec.structs.replace(
+            self.tags[name],
+            stale=stale_ok and self.missing > 0,
+            read_protected=tokens.get("read") is not None,
+            write_protected=tokens.get("write") is not None,
+        )
 
     async def history(self, name: str, *, caller: Caller = NOBODY) -> TagHistory:
         tag = await self.tag(name, stale_ok=False, caller=caller)

@@ -67,7 +67,9 @@ async def test_every_route_demands_its_access(backend: Backend) -> None:
                 async with client.request(
                     route.method, address_of(route), headers=headers
                 ) as response:
-                    refused = response.status in (401, 403)
+                    # Disco's REST refuses bad names with the same code, in its own words.
+                    ours = response.content_type == "application/problem+json"
+                    refused = response.status in (401, 403) and ours
                     assert refused == (access < route.access), (route, token)
 
 

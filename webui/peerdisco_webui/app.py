@@ -16,6 +16,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
 from peerdisco_webui.api_cluster import ClusterApi
+from peerdisco_webui.api_disco import DiscoApi
 from peerdisco_webui.api_files import BlobsApi
 from peerdisco_webui.api_jobs import JobsApi
 from peerdisco_webui.api_raft import RaftApi
@@ -69,7 +70,8 @@ def make_app(
         authority_pem: The cluster authority's certificate when the listener speaks TLS.
     """
     pages = Pages(views, wall_time)
-    table = routes(views, pages, version, authority_pem)
+    disco = DiscoApi(views, wall_time, basic_tokens=authorize is everybody)
+    table = (*routes(views, pages, version, authority_pem), *disco_routes(disco))
     guard = Guard(hosts, authorize)
     access = {(route.method, route.path): route.access for route in table}
     app = web.Application(middlewares=[_gatekeeper(views, guard, access, pages)])
@@ -141,6 +143,32 @@ def routes(
         Route("GET", attribute, tags.get_attribute, Access.READ),
         Route("PUT", attribute, tags.set_attribute, Access.WRITE),
         Route("DELETE", attribute, tags.delete_attribute, Access.WRITE),
+    )
+
+
+def disco_routes(disco: DiscoApi) -> tuple[Route, ...]:
+    """Disco's own REST, for programs that were written for Disco."""
+    tag, attribute = "/ddfs/tag/{name}", "/ddfs/tag/{name}/{attribute}"
+    return (
+        Route("GET", "/ddfs/new_blob/{name}", disco.new_blob, Access.READ),
+        Route("PUT", "/ddfs/{name}", disco.put_blob, Access.WRITE),
+        Route("GET", "/ddfs/{volume}/blob/{id}/{name}", disco.get_blob, Access.READ),
+        Route("GET", "/ddfs/tags", disco.tags, Access.READ),
+        Route("GET", "/ddfs/tags/", disco.tags, Access.READ),
+        Route("GET", "/ddfs/tags/{a}", disco.tags, Access.READ),
+        Route("GET", "/ddfs/tags/{a}/{b}", disco.tags, Access.READ),
+        Route("GET", "/ddfs/tags/{a}/{b}/{c}", disco.tags, Access.READ),
+        Route("GET", tag, disco.get, Access.READ),
+        Route("POST", tag, disco.append, Access.WRITE),
+        Route("PUT", tag, disco.put, Access.WRITE),
+        Route("DELETE", tag, disco.delete, Access.WRITE),
+        Route("GET", attribute, disco.get_attribute, Access.READ),
+        Route("PUT", attribute, disco.put_attribute, Access.WRITE),
+        Route("DELETE", attribute, disco.delete_attribute, Access.WRITE),
+        Route("GET", "/ddfs/ctrl/gc_status", disco.gc_status, Access.READ),
+        Route("GET", "/ddfs/ctrl/gc_stats", disco.gc_stats, Access.READ),
+        Route("POST", "/ddfs/ctrl/gc_start", disco.gc_start, Access.ADMIN),
+        Route("GET", "/ddfs/ctrl/safe_gc_blacklist", disco.safe_gc_blacklist, Access.READ),
     )
 
 
