@@ -131,8 +131,14 @@ class Handover:
     async def _hand_over(self, old: QuorumSets, partitions: Sequence[int]) -> bool:
         """Hand over partitions that share their old homes; False when it must be repeated."""
         since = self._keeper.layout.since
+        asked = quorum.acceptors(old)
+        alive = dict.fromkeys(self._members.alive())
+        living = [node for node in asked if node in alive]
+        if quorum.reached(living, old):
+            # Each of many sets would wait for a node that is gone as long as a call may take.
+            asked = tuple(living)
         answers = await ask_all(
-            quorum.acceptors(old),
+            asked,
             lambda node: names_of(
                 self._epochs, node, tuple(partitions), self._config.call_timeout_s
             ),
