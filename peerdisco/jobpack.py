@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 import sys
 import sysconfig
@@ -31,6 +32,9 @@ MAGIC = b"\x89PDJOB\n\x01"
 
 HEADER_BYTES_MAX = 64 << 20
 """A header lists all inputs of a job; a longer one is not believed."""
+
+NAME = re.compile(r"[A-Za-z0-9_\-@:]{1,256}")
+"""What a job may be called: what has ended is archived under a tag of that name."""
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 """The `major.minor` of this interpreter."""
@@ -122,6 +126,11 @@ def parse(data: bytes, *, python: str | None = PYTHON) -> Pack:
         header = decode(data[_HEAD.size : offset], Header)
     except BadMessage as error:
         raise BadPack(f"the job pack's header is damaged: {error}") from None
+    if NAME.fullmatch(header.spec.name) is None:
+        raise BadPack(
+            "a job's name has 1 to 256 of A-Z a-z 0-9 _ - @ :, as it becomes the name of a tag, "
+            f"unlike {header.spec.name!r:.300}"
+        )
     if python is not None and header.spec.python != python:
         raise PythonMismatch(
             f"job {header.spec.name} was made by Python {header.spec.python}, but this node runs"

@@ -149,15 +149,17 @@ class Directory:
         """Let the voters form the group; whether a majority has.
 
         The first voter comes last and stands for election at once. If it does not answer, the
-        others elect one of themselves a little later.
+        others must be a majority without it, and elect one of themselves a little later.
         """
-        formed = await self._form_followers(name, voters)
-        formed += await self._form_on(voters[0], Form(name, voters, campaign=True))
-        return 2 * formed > len(voters)
+        enough = len(voters) // 2
+        formed = await self._form_followers(name, voters, enough)
+        if await self._form_on(voters[0], Form(name, voters, campaign=True)):
+            return formed >= enough
+        return await self._form_followers(name, voters, enough + 1) > enough
 
-    async def _form_followers(self, name: str, voters: tuple[str, ...]) -> int:
+    async def _form_followers(self, name: str, voters: tuple[str, ...], enough: int) -> int:
         """Ask all but the first; how many had joined when enough had, or all had answered."""
-        followers, enough = voters[1:], len(voters) // 2
+        followers = voters[1:]
         if not followers:
             return 0
         assert self._spawn is not None

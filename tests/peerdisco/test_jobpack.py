@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
+import msgspec
 import pytest
 
 from peerdisco.jobpack import (
@@ -39,6 +40,14 @@ def test_a_pack_tells_its_job_and_carries_its_functions() -> None:
     functions = pickle.loads(parts.functions)
     assert (True, True) == (functions["map"](4), functions["sort"])
     assert pickle.loads(parts.params) == {"n": 1}
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "a/b", "a b", "ä", "x" * 257])
+def test_a_name_under_which_no_job_could_be_archived_is_refused(name: str) -> None:
+    """Such a job ran and then tried for ever to leave its record under a tag of that name."""
+    odd = msgspec.structs.replace(spec(), name=name)
+    with pytest.raises(BadPack, match="name"):
+        parse(build(odd, {"map": len}))
 
 
 def test_parsing_never_unpickles() -> None:

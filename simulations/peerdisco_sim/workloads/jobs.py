@@ -90,7 +90,7 @@ class JobRunner:
     ) -> str:
         """Submit until it is acknowledged; its name then, empty when nobody took it in time."""
         for number in range(NAMES_MAX):
-            alias = f"{name}.{number}" if number else name
+            alias = f"{name}-again{number}" if number else name
             pack = _pack(alias, program, inputs)
             history = self.history(alias)
             asked = history.began(self._client.name, self._work.now, Submit())

@@ -411,6 +411,20 @@ async def test_many_jobs_share_the_slots_and_all_end(world: World, pack: MakePac
         assert world.counts(await world.ended("n1", name)) == ANSWER
 
 
+async def test_a_job_is_taken_although_its_first_voter_is_gone(
+    world: World, pack: MakePack
+) -> None:
+    """The others had formed its group, and of those one was never counted."""
+    await world.start("n0", "n1", "n2")
+    data = pack()
+    digest = hashlib.sha256(data).digest()
+    pointer = JobPointer(PointerState.ACTIVE, ("n2", "n0", "n1"), digest)
+    await world.registers.create("job/job@1", encode(pointer))
+    await world.crash("n2")
+    await submit(world, "n0", data)
+    assert world.counts(await world.ended("n1", "job@1")) == ANSWER
+
+
 async def test_a_group_that_never_receives_its_job_ends(world: World, pack: MakePack) -> None:
     """And whoever goes on submitting it is not told that it was accepted."""
     world.config = replace(world.config, abandoned_s=0.02)
