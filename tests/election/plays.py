@@ -152,12 +152,43 @@ def nobody_is_elected_by_one_half_of_a_joint_configuration() -> None:
     assert {"a", "b", "c"} >= {*cluster.oracle.leaders.values()}
 
 
+def a_change_of_members_outlives_a_power_cut() -> None:
+    """Section 6: once it is reported as done the old members may go, whatever crashes after it."""
+    cluster = Cluster()
+    a = cluster.elect("a")
+    said: list[str] = []
+    cluster.trace = said.append
+    a.run(lambda: a.core.change("a", cluster.now))
+    cluster.run_until(lambda: "a has changed to (a)" in said, limit=1.0)
+    for name in "abc":
+        cluster[name].crash()
+    a.boot()
+    cluster.run_until(lambda: a.leads, limit=2.0)
+
+
+def who_forgot_a_group_does_not_help_to_undo_it() -> None:
+    """Section 5.4.1 for a node that was removed, dissolved the group, and joins it again."""
+    cluster = Cluster("abcde", "abc")
+    a = cluster.elect("a")
+    cluster.isolate("c")
+    for voters in ("abd", "ade"):
+        a.run(lambda voters=voters: a.core.change(voters, cluster.now))  # type: ignore[misc]  # bound now
+        cluster.run(0.1)
+    cluster["b"].begin_anew(a.core.known_commit)
+    cluster.heal()
+    cluster.isolate("b", "c")
+    cluster.run(1.0)
+    assert not cluster["c"].leads
+
+
 PLAYS = (
     nobody_is_elected_by_one_half_of_a_joint_configuration,
     old_terms_are_not_committed_by_counting,
     acknowledgements_of_old_terms_do_not_count,
     a_snapshot_carries_the_configuration,
     only_one_change_of_members_at_a_time,
+    a_change_of_members_outlives_a_power_cut,
+    who_forgot_a_group_does_not_help_to_undo_it,
 )
 
 

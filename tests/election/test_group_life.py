@@ -1,4 +1,4 @@
-"""Groups in trouble, and in the long run: recovered by force, led in turns, joined again, folded."""
+"""Groups in the long run: recovered by force, led in turns, joined again, folded away."""
 
 from __future__ import annotations
 

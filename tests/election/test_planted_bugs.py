@@ -188,6 +188,23 @@ def allows_two_changes_at_once(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(leader.Leader, "change", change)
 
 
+def a_change_ends_before_that_is_written(patch: pytest.MonkeyPatch) -> None:
+    def settle(self: leader.Leader, now: float) -> None:
+        if self._left_joint:
+            self._left_joint, self._settling = False, True
+        real(self, now)
+
+    real = leader.Leader.settle
+    patch.setattr(leader.Leader, "settle", settle)
+
+
+def who_joins_forgets_what_is_committed(patch: pytest.MonkeyPatch) -> None:
+    def up_to_date(self: Log, last_index: int, last_term: int) -> bool:
+        return (last_term, last_index) >= (self.last_term, self.last)
+
+    patch.setattr(Log, "up_to_date", up_to_date)
+
+
 BUGS: list[Plant] = [
     votes_without_looking_at_the_log,
     acknowledges_before_it_is_durable,
@@ -207,6 +224,8 @@ BUGS: list[Plant] = [
     commits_past_the_last_new_entry,
     counts_learners,
     allows_two_changes_at_once,
+    a_change_ends_before_that_is_written,
+    who_joins_forgets_what_is_committed,
 ]
 
 
