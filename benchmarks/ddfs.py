@@ -1,14 +1,15 @@
 """DDFS in figures: three real daemons on loopback, one client, R=3, two synced acknowledgements.
 
-    make bench NAME=ddfs                                 all of it, about four minutes
-    make bench NAME=ddfs ARGS="--only put,get --megabytes 4096"
+    make bench NAME=ddfs                                 all of it, about fifteen minutes
+    make bench NAME=ddfs ARGS="--only put,get --megabytes 10240 --repeat 1"
     make bench NAME=ddfs ARGS="--root /fast/disk"        where the daemons keep their data
 
-Parts: put, get, tls, append, tags, placement, lookup. A line for each measurement; the last line is
-one JSON object, with null for what was not measured. The client and all daemons share this machine,
-so CPU seconds per GiB tell more than wall times do, and a busy machine shows in both. A virtual
-machine pays once for every page of memory that it never used before (2 CPU seconds per GiB were
-seen), so as much page cache as the blob will need is used, and given back, beforehand.
+Parts: put, get, tls, append, tags, placement, lookup, endurance (needs root), rebuild. A line for
+each measurement, medians of what was repeated; the last line is one JSON object, with null for what
+was not measured. The client and all daemons share this machine, so CPU seconds tell more than wall
+times do, and a busy machine shows in both: the load is told at the beginning and at the end. A
+virtual machine pays once for every page of memory that it never used before (2 CPU seconds per GiB
+were seen), so as much page cache as the blob will need is used, and given back, beforehand.
 """
 
 from __future__ import annotations
@@ -16,29 +17,33 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import random
 import statistics
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ddfs_parts.appends import measure_appends, measure_tags
+from ddfs_parts.common import Figures, connect, listed, say, wait_until
+from ddfs_parts.endurance import endure
 from ddfs_parts.lookups import Network
 from ddfs_parts.processes import Growth, cpu_s
+from ddfs_parts.rebuild import NODES as REBUILD_NODES
+from ddfs_parts.rebuild import measure_rebuild
 
 from peerdisco.client import Cluster
-from peerdisco.client.session import Session
-from peerdisco.client.target import parse_target
 from peerdisco.demo.nodes import HOST, DaemonProcess, daemons, free_ports
-from peerdisco.errors import PeerdiscoError
 from peerdisco_dht.movement import shares_of
 from peerdisco_dht.placement import Candidate, place
 
-PARTS = ("put", "get", "tls", "append", "tags", "placement", "lookup")
+PARTS = (
+    "put", "get", "tls", "append", "tags", "placement", "lookup", "endurance", "rebuild",
+)  # fmt: skip
 KEYS = (
     "fsync_ms_p50",
     "acked",
@@ -59,27 +64,19 @@ KEYS = (
     "fullest_over_mean",
     "lookup_true_pct",
     "lookup_p95_ms",
+    "unlinearizable",
+    "rebuild_mb_s",
+    "rebuild_peers",
+    "rebuild_of_disk_pct",
 )
+SUMMED = ("acked", "lost", "doubled")
+LARGEST = ("rss_growth_mb",)
 MIB, GIB = 1 << 20, 1 << 30
 REPLICAS = 3
 READ_BYTES = 1 << 20
-GETS = 3
-HOT_THREADS, MANY_THREADS = 32, 128
 LOOKUP_NODES, LOOKUPS = 1000, 150
-SETTLE_S = 120.0
+REBUILD_BLOB_BYTES = 4 << 20
 CLIENT_MARK = "PEERDISCO="
-
-Figures = dict[str, float | None]
-Append = Callable[[Cluster, int, int], None]
-"""Appends once, given a client, the number of a thread and a number within it."""
-
-
-def connect(address: str) -> Cluster:
-    return Cluster(Session(parse_target(address)))
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
 
 
 def measure_fsync(root: Path) -> Figures:
@@ -111,12 +108,10 @@ def random_file(path: Path, size: int) -> Path:
     return path
 
 
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + SETTLE_S
-    while not condition():
-        if time.monotonic() > deadline:
-            raise SystemExit(f"not within {SETTLE_S:.0f} s: {what}")
-        time.sleep(0.1)
+def make_new(path: Path) -> None:
+    """Change the beginning of a file, so that nobody holds it yet."""
+    with path.open("r+b") as file:
+        file.write(os.urandom(READ_BYTES))
 
 
 def settled(cluster: Cluster, blobs: int) -> bool:
@@ -124,41 +119,59 @@ def settled(cluster: Cluster, blobs: int) -> bool:
     return not layout.moving and all(node.blobs >= blobs for node in layout.nodes)
 
 
-def measure_put(nodes: list[DaemonProcess], cluster: Cluster, source: Path) -> tuple[str, Figures]:
+def measure_put(
+    nodes: list[DaemonProcess], cluster: Cluster, source: Path, repeat: int
+) -> tuple[str, Figures]:
+    """Puts of new content; the id of the last blob."""
     size = source.stat().st_size
     pids = [node.pid for node in nodes]
-    before_blobs = max(0, min(node.blobs for node in cluster.layout().nodes))
-    with Growth(pids) as growth:
-        cpu, began = cpu_s(pids), time.perf_counter()
-        blob = cluster.put_blob(lambda: source.open("rb"), replicas=REPLICAS)
-        seconds = time.perf_counter() - began
-        wait_until(lambda: settled(cluster, before_blobs + 1), "every node has its copy")
-        cpu = cpu_s(pids) - cpu
-    rate, per_gib = size / 1e6 / seconds, cpu / (size / GIB) / REPLICAS
-    say(f"put {size / MIB:.0f} MiB: {rate:.0f} MB/s until two copies were synced, "
-        f"{per_gib:.2f} CPU-s per GiB and replica, growth {growth.mb:.0f} MiB")  # fmt: skip
-    figures: Figures = {"put_mb_s": rate, "put_cpu_s_per_gib": per_gib, "rss_growth_mb": growth.mb}
-    return blob.id, figures
+    rates, costs, grown = [], [], 0.0
+    for _ in range(repeat):
+        make_new(source)
+        before_blobs = max(0, min(node.blobs for node in cluster.layout().nodes))
+        with Growth([*pids, os.getpid()]) as growth:
+            cpu, began = cpu_s(pids), time.perf_counter()
+            blob = cluster.put_blob(lambda: source.open("rb"), replicas=REPLICAS)
+            seconds = time.perf_counter() - began
+            wait_until(lambda: settled(cluster, before_blobs + 1), "every node has its copy")  # noqa: B023 - called at once
+            cpu = cpu_s(pids) - cpu
+        rates.append(size / 1e6 / seconds)
+        costs.append(cpu / (size / GIB) / REPLICAS)
+        grown = max(grown, growth.mb)
+    say(f"put {size / MIB:.0f} MiB: {listed(rates)} MB/s until two copies were synced, "
+        f"{listed(costs, 2)} CPU-s per GiB and replica; growth {grown:.0f} MiB")  # fmt: skip
+    return blob.id, {
+        "put_mb_s": statistics.median(rates),
+        "put_cpu_s_per_gib": statistics.median(costs),
+        "rss_growth_mb": grown,
+    }
 
 
-def measure_get(node: DaemonProcess, cluster: Cluster, blob: str, kind: str) -> Figures:
-    """The best of a few reads of a blob from a node that holds it."""
+def measure_get(
+    node: DaemonProcess, cluster: Cluster, blob: str, kind: str, repeat: int
+) -> Figures:
+    """Reads of a blob from a node that holds it."""
     rates, costs, grown = [], [], 0.0
     buffer = memoryview(bytearray(READ_BYTES))
-    for _ in range(GETS):
-        with Growth([node.pid]) as growth:
-            cpu, began, size = cpu_s([node.pid, os.getpid()]), time.perf_counter(), 0
+    pids = [node.pid, os.getpid()]
+    for _ in range(repeat):
+        with Growth(pids) as growth:
+            cpu, began, size = cpu_s(pids), time.perf_counter(), 0
             with cluster.open_blob(blob) as file:
                 while count := file.raw.readinto(buffer):  # type: ignore[attr-defined]  # a RawIOBase
                     size += count
             seconds = time.perf_counter() - began
-            cpu = cpu_s([node.pid, os.getpid()]) - cpu
+            cpu = cpu_s(pids) - cpu
         rates.append(size / 1e6 / seconds)
         costs.append(cpu / (size / GIB))
         grown = max(grown, growth.mb)
-    say(f"{kind}: {max(rates):.0f} MB/s (of {', '.join(f'{rate:.0f}' for rate in rates)}), "
-        f"{min(costs):.2f} CPU-s per GiB, both ends; growth {grown:.0f} MiB")  # fmt: skip
-    return {f"{kind}_mb_s": max(rates), f"{kind}_cpu_s_per_gib": min(costs), "rss_growth_mb": grown}
+    say(f"{kind}: {listed(rates)} MB/s, {listed(costs, 2)} CPU-s per GiB, both ends; "
+        f"growth {grown:.0f} MiB")  # fmt: skip
+    return {
+        f"{kind}_mb_s": statistics.median(rates),
+        f"{kind}_cpu_s_per_gib": statistics.median(costs),
+        "rss_growth_mb": grown,
+    }
 
 
 @contextmanager
@@ -174,132 +187,6 @@ def tls_node(root: Path) -> Iterator[tuple[DaemonProcess, Cluster]]:
         yield node, connect(client)
     finally:
         node.stop()
-
-
-def hammer(
-    cluster_of: Callable[[], Cluster], threads: int, seconds: float, limit: int, append: Append
-) -> tuple[list[tuple[int, int]], float]:
-    """Appends from many threads at once: those acknowledged, and the time that it took."""
-    acked: list[tuple[int, int]] = []
-    deadline = time.perf_counter() + seconds
-
-    def work(thread: int) -> None:
-        cluster = cluster_of()
-        number = 0
-        while time.perf_counter() < deadline and len(acked) < limit:
-            try:
-                append(cluster, thread, number)
-            except PeerdiscoError as error:
-                say(f"not acknowledged: {error}")
-            else:
-                acked.append((thread, number))
-            number += 1
-
-    began = time.perf_counter()
-    workers = [threading.Thread(target=work, args=(thread,)) for thread in range(threads)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return acked, time.perf_counter() - began
-
-
-def costs(before: tuple[float, float], pids: list[int], count: int) -> str:
-    """CPU of the daemons and of this client for each of so many operations."""
-    daemons_ms = 1000 * (cpu_s(pids) - before[0]) / max(1, count)
-    client_ms = 1000 * (cpu_s([os.getpid()]) - before[1]) / max(1, count)
-    return f"CPU ms each: {daemons_ms:.2f} of the daemons, {client_ms:.2f} of the client"
-
-
-def measure_appends(nodes: list[DaemonProcess], seconds: float) -> Figures:
-    """One at a time, then all on one tag while a node is killed and comes back."""
-    cluster = connect(nodes[0].http)
-    times = []
-    for number in range(200):
-        began = time.perf_counter()
-        cluster.append(f"bench:calm:{number % 4}", [[f"raw://{number}"]], brief=True)
-        times.append(1000 * (time.perf_counter() - began))
-    say(f"append, one at a time: p50 {statistics.median(times):.1f} ms")
-
-    def hot(cluster: Cluster, thread: int, number: int) -> None:
-        cluster.append("bench:hot", [[f"raw://{thread}/{number}"]], brief=True)
-
-    pids = [node.pid for node in nodes]
-    cpu = cpu_s(pids), cpu_s([os.getpid()])
-    acked, took = hammer(lambda: connect(nodes[0].http), HOT_THREADS, seconds, 10**9, hot)
-    rate = len(acked) / took
-    say(f"append, {HOT_THREADS} threads on one tag: {rate:.0f}/s, {costs(cpu, pids, len(acked))}")
-
-    def stormy(cluster: Cluster, thread: int, number: int) -> None:
-        cluster.append("bench:storm", [[f"raw://{thread}/{number}"]], brief=True)
-
-    killer = threading.Thread(target=kill_and_restart, args=(nodes[2], seconds / 3))
-    killer.start()
-    storm, took = hammer(lambda: connect(nodes[0].http), HOT_THREADS, seconds, 10**9, stormy)
-    killer.join()
-    nodes[2].wait_ready(members=3)
-    lost = doubled = 0
-    for tag, sent in (("bench:hot", acked), ("bench:storm", storm)):
-        found = [urls[0] for urls in cluster.tag(tag).urls]
-        known = dict.fromkeys(found)
-        lost += sum(f"raw://{thread}/{number}" not in known for thread, number in sent)
-        doubled += len(found) - len(known)
-    say(f"with a node killed and started again: {len(storm) / took:.0f}/s; "
-        f"{len(acked) + len(storm)} acknowledged, {lost} lost, {doubled} doubled")  # fmt: skip
-    return {
-        "append_p50_ms": statistics.median(times),
-        "append_hot_per_s": rate,
-        "acked": len(acked) + len(storm),
-        "lost": lost,
-        "doubled": doubled,
-    }
-
-
-def kill_and_restart(node: DaemonProcess, pause_s: float) -> None:
-    time.sleep(pause_s)
-    node.kill()
-    time.sleep(pause_s)
-    node.start()
-
-
-def measure_tags(nodes: list[DaemonProcess], count: int) -> Figures:
-    """Many small tags, listing them, and one tag of ten thousand blobs."""
-
-    def many(cluster: Cluster, thread: int, number: int) -> None:
-        cluster.append(f"many:{thread:02}:{number:06}", [["raw://x"]], brief=True)
-
-    pids = [node.pid for node in nodes]
-    cpu = cpu_s(pids), cpu_s([os.getpid()])
-    acked, took = hammer(lambda: connect(nodes[0].http), MANY_THREADS, 900.0, count, many)
-    rate = len(acked) / took
-    say(
-        f"append over many tags: {rate:.0f}/s ({len(acked)} tags in {took:.0f} s), "
-        f"{costs(cpu, pids, len(acked))}"
-    )
-    cluster = connect(nodes[0].http)
-    began = time.perf_counter()
-    listed, after = 0, ""
-    while True:
-        page = cluster.tags(prefix="many:", after=after, limit=10_000)
-        listed += len(page.names)
-        if not (after := page.next):
-            break
-    seconds = time.perf_counter() - began
-    say(f"listing {listed} tags: {seconds:.2f} s")
-    scaled = seconds * 100_000 / max(1, listed)
-    blobs = [[f"raw://{number:064x}"] for number in range(10_000)]
-    cluster.replace("bench:large", blobs)
-    times = []
-    for _ in range(7):
-        began = time.perf_counter()
-        assert len(cluster.tag("bench:large").urls) == len(blobs)
-        times.append(1000 * (time.perf_counter() - began))
-    say(f"resolving a tag of 10,000 entries: {statistics.median(times):.0f} ms")
-    return {
-        "append_many_per_s": rate,
-        "list_100k_s": scaled,
-        "resolve_10k_ms": statistics.median(times),
-    }
 
 
 def measure_placement() -> Figures:
@@ -318,16 +205,52 @@ def measure_lookups() -> Figures:
     return {"lookup_true_pct": share, "lookup_p95_ms": 1000 * p95_s}
 
 
+def measure_endurance(appends: int, seed: int) -> Figures:
+    """Appends under partitions, crashes and epoch changes."""
+    endured = endure(appends, seed, say)
+    if endured is None:
+        return {}
+    faults = ", ".join(f"{count} {kind}" for kind, count in sorted(endured.faults.items()))
+    say(f"endurance: {endured.acked} appends acknowledged in {endured.seconds:.0f} s, "
+        f"{endured.unknown} unanswered, {endured.reads} reads; {faults}; {endured.epochs} epochs; "
+        f"{endured.lost} lost, {endured.doubled} doubled, "
+        f"{len(endured.wrong)} histories of {endured.tags} not linearizable")  # fmt: skip
+    for why in endured.wrong:
+        say(f"  {why}")
+    return {
+        "acked": endured.acked,
+        "lost": endured.lost,
+        "doubled": endured.doubled,
+        "unlinearizable": len(endured.wrong),
+    }
+
+
+def measure_loss(root: Path, megabytes: int) -> Figures:
+    """One of ten nodes is lost."""
+    with daemons(root, REBUILD_NODES) as nodes:
+        count = megabytes * MIB // REBUILD_BLOB_BYTES
+        rebuilt = measure_rebuild(nodes, connect, count, REBUILD_BLOB_BYTES, say)
+    return {
+        "rebuild_mb_s": rebuilt.mb_s,
+        "rebuild_peers": rebuilt.peers,
+        "rebuild_of_disk_pct": 100 * rebuilt.mb_s / rebuilt.disk_mb_s,
+    }
+
+
 def merge(into: Figures, found: Figures) -> None:
-    """Add figures; of the growth of memory the largest counts."""
+    """Add figures: of some the sum counts, of the growth of memory the largest."""
     for key, value in found.items():
         known = into.get(key)
-        largest = key == "rss_growth_mb" and known is not None and value is not None
-        into[key] = max(known or 0.0, value or 0.0) if largest else value
+        if known is not None and value is not None and key in (*SUMMED, *LARGEST):
+            into[key] = known + value if key in SUMMED else max(known, value)
+        else:
+            into[key] = value
 
 
 def on_daemons(root: Path, parts: list[str], options: argparse.Namespace) -> Figures:
+    """The parts that need the three daemons."""
     figures: Figures = {}
+    repeat = options.repeat
     size = options.megabytes * MIB
     source = random_file(root / "source", size) if "put" in parts else None
     use_memory(root / "unused", (REPLICAS + 2) * size if source else 0)
@@ -335,33 +258,23 @@ def on_daemons(root: Path, parts: list[str], options: argparse.Namespace) -> Fig
         cluster = connect(nodes[0].http)
         wait_until(lambda: len(cluster.layout().nodes) == 3 and settled(cluster, 0), "a layout")
         if source is not None:
-            blob, found = measure_put(nodes, cluster, source)
+            blob, found = measure_put(nodes, cluster, source, repeat)
             merge(figures, found)
             if "get" in parts:
-                merge(figures, measure_get(nodes[0], cluster, blob, "get"))
+                merge(figures, measure_get(nodes[0], cluster, blob, "get", repeat))
         if "append" in parts:
-            merge(figures, measure_appends(nodes, options.seconds))
+            merge(figures, measure_appends(nodes, options.seconds, repeat))
         if "tags" in parts:
-            merge(figures, measure_tags(nodes, options.tags))
+            merge(figures, measure_tags(nodes, options.tags, repeat))
         if "tls" in parts and source is not None:
             with tls_node(root) as (node, client):
                 stored = client.put_blob(lambda: source.open("rb"))
-                merge(figures, measure_get(node, client, stored.id, "get_tls"))
+                merge(figures, measure_get(node, client, stored.id, "get_tls", repeat))
     return figures
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--only", default=",".join(PARTS), help="comma-separated parts")
-    parser.add_argument("--megabytes", type=int, default=1024, help="size of the blob")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each append measurement")
-    parser.add_argument("--tags", type=int, default=100_000, help="tags to create and list")
-    parser.add_argument("--root", type=Path, help="where the daemons keep their data")
-    options = parser.parse_args()
-    parts = options.only.split(",")
-    unknown = [part for part in parts if part not in PARTS]
-    if unknown:
-        sys.exit(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
+def measure(parts: list[str], options: argparse.Namespace) -> Figures:
+    """All parts that were asked for, each alone on the machine."""
     figures: Figures = dict.fromkeys(KEYS)
     if "placement" in parts:
         merge(figures, measure_placement())
@@ -373,6 +286,37 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=options.root) as directory:
             merge(figures, measure_fsync(Path(directory)))
             merge(figures, on_daemons(Path(directory), parts, options))
+    if "endurance" in parts:
+        merge(figures, measure_endurance(options.appends, options.seed))
+    if "rebuild" in parts:
+        with tempfile.TemporaryDirectory(dir=options.root) as directory:
+            merge(figures, measure_loss(Path(directory), options.rebuild_megabytes))
+    return figures
+
+
+def main() -> None:
+    """Measure, and say so."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--only", default=",".join(PARTS), help="comma-separated parts")
+    parser.add_argument("--repeat", type=int, default=3, help="measurements of which the median")
+    parser.add_argument("--megabytes", type=int, default=1024, help="size of the blob")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each append measurement")
+    parser.add_argument("--tags", type=int, default=100_000, help="tags to create and list")
+    parser.add_argument(
+        "--appends", type=int, default=50_000, help="to have acknowledged in faults"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of the faults")
+    parser.add_argument("--rebuild-megabytes", type=int, default=1600, help="on ten nodes")
+    parser.add_argument("--root", type=Path, help="where the daemons keep their data")
+    options = parser.parse_args()
+    parts = options.only.split(",")
+    unknown = [part for part in parts if part not in PARTS]
+    if unknown:
+        sys.exit(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    cores, version = os.cpu_count(), platform.python_version()
+    say(f"load {os.getloadavg()[0]:.1f} on {cores} cores, Python {version}")
+    figures = measure(parts, options)
+    say(f"load {os.getloadavg()[0]:.1f}")
     rounded: dict[str, Any] = {k: None if v is None else round(v, 3) for k, v in figures.items()}
     print(json.dumps(rounded))
 

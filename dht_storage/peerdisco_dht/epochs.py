@@ -58,11 +58,22 @@ class EpochRpc:
         self._rpc = rpc
         self._keeper = keeper
 
-    async def call(self, peer: NodeId, method: str, body: bytes, *, timeout_s: float) -> bytes:
-        """The peer's answer; raises StaleEpoch, or OSError like any call."""
+    @property
+    def epoch(self) -> int:
+        """The epoch of this node's layout."""
+        return self._keeper.epoch
+
+    async def call(
+        self, peer: NodeId, method: str, body: bytes, *, timeout_s: float, epoch: int | None = None
+    ) -> bytes:
+        """The peer's answer; raises StaleEpoch, or OSError like any call.
+
+        With `epoch` the request is valid in that one even if the layout changes meanwhile.
+        """
         layout = b""
         for _ in range(2):
-            request = encode(Request(self._keeper.epoch, body, layout))
+            current = self._keeper.epoch if epoch is None else epoch
+            request = encode(Request(current, body, layout))
             data = await self._rpc.call(peer, method, request, timeout=timeout_s)
             answer = _decode_answer(peer, data)
             match answer.status:

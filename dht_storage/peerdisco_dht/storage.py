@@ -154,14 +154,16 @@ class Storage:
         config: StorageConfig,
     ) -> Router:
         """This node's part in all registers; the way to reach them from here."""
-        acceptors = Acceptors(epochs, self._background, config)
-        coordinator = Coordinator(
-            me, self._keeper, acceptors, self._background, rng, self._kind_of, self._observe
-        )
-        router = Router(
-            epochs, self._keeper, members, acceptors, self._background, names.next(), rng, config
-        )
         self._rows = AcceptorRows(log, self._keeper)
+        acceptors = Acceptors(me, self._rows, epochs, self._background, config)
+        coordinator = Coordinator(
+            me, self._keeper, acceptors, self._rows, self._background, names.next(), rng,
+            self._kind_of, self._observe,
+        )  # fmt: skip
+        router = Router(
+            me, coordinator, epochs, self._keeper, members, acceptors, self._background,
+            names.next(), rng, config,
+        )  # fmt: skip
         RegisterService(self._rows, coordinator, epochs, config)
         self._handover = Handover(me, self._keeper, epochs, members, coordinator, config)
         return router

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TypeVar
@@ -10,6 +11,7 @@ from aiohttp import ClientError, WSMsgType, web
 from aiohttp.typedefs import Handler
 
 from peerdisco.machine import TransportSecurity
+from peerdisco.peers.calls import PENDING_MAX, Outcome, decode_request, encode_answer
 from peerdisco.peers.handlers import Handlers
 
 logger = logging.getLogger(__name__)
@@ -23,6 +25,8 @@ ARGUMENT_BYTES_MAX = 4 * 1024 * 1024
 PIECE_BYTES = 1 << 20
 WRITE_BYTES = 256 << 10
 LINK_HEARTBEAT_S = 10.0
+CALLS_HEARTBEAT_S = 90.0
+"""Longer than callers leave a stream idle: only one whose caller is gone is ever asked."""
 H = TypeVar("H")
 SENDER = web.RequestKey("sender", str)
 
@@ -61,7 +65,8 @@ def peer_app(
     app.router.add_post("/fetch/{method:.+}", server.fetch)
     app.router.add_post("/push/{method:.+}", server.push)
     app.router.add_get("/link", server.link)
-    app.on_shutdown.append(server.close_links)
+    app.router.add_get("/calls", server.calls)
+    app.on_shutdown.append(server.close_streams)
     return app
 
 
@@ -72,7 +77,7 @@ class _Server:
         self._failures = failures
         self._handlers = handlers
         self._on_frame = on_frame
-        self._links: list[web.Request] = []
+        self._streams: list[web.Request] = []
 
     async def call(self, request: web.Request) -> web.Response:
         handler = _find(self._handlers.calls, request)
@@ -114,28 +119,84 @@ class _Server:
             return web.Response(status=503)
 
     async def link(self, request: web.Request) -> web.StreamResponse:
-        socket = web.WebSocketResponse(
-            max_msg_size=BODY_BYTES_MAX, heartbeat=LINK_HEARTBEAT_S, compress=False
-        )
+        """Frames, one after the other."""
+
+        def take(frame: bytes) -> None:
+            self._on_frame(request[SENDER], frame)
+
+        return await self._listen(request, take, _socket(LINK_HEARTBEAT_S))
+
+    async def calls(self, request: web.Request) -> web.StreamResponse:
+        """Calls, side by side; each is answered as soon as it is done."""
+        running = 0
+
+        async def answer(number: int, method: str, body: bytes) -> None:
+            nonlocal running
+            outcome, answer = await self._outcome(method, request[SENDER], body)
+            running -= 1
+            try:
+                await socket.send_bytes(encode_answer(number, outcome, answer))
+            except ConnectionError:
+                logger.debug("answer_unheard method=%s", method)
+
+        def take(frame: bytes) -> None:
+            nonlocal running
+            number, method, body = decode_request(frame)
+            if running >= PENDING_MAX:
+                raise ValueError("more calls than a peer may have waiting")
+            running += 1
+            group.create_task(answer(number, method, body))
+
+        socket = _socket(CALLS_HEARTBEAT_S)
+        async with asyncio.TaskGroup() as group:
+            return await self._listen(request, take, socket)
+
+    async def _outcome(self, method: str, sender: str, body: bytes) -> tuple[Outcome, bytes]:
+        """What a handler makes of a call."""
+        handler = self._handlers.calls.get(method)
+        if handler is None:
+            return Outcome.NOT_SERVED, b""
+        try:
+            return Outcome.DONE, await handler(sender, body)
+        except self._failures as error:
+            logger.info("call_failed method=%s error=%r", method, error)
+        except Exception:
+            logger.exception("call_broke method=%s", method)
+        return Outcome.FAILED, b""
+
+    async def _listen(
+        self,
+        request: web.Request,
+        take: Callable[[bytes], None],
+        socket: web.WebSocketResponse,
+    ) -> web.StreamResponse:
+        """Take frames until the stream ends, or brings something that is none."""
         try:
             await socket.prepare(request)
-        except ConnectionError as error:  # the peer left before it had its link
-            logger.debug("link_refused error=%r", error)
+        except ConnectionError as error:  # the peer left before it had its stream
+            logger.debug("stream_refused error=%r", error)
             return web.Response(status=503)
-        self._links.append(request)
+        self._streams.append(request)
         try:
             async for message in socket:
                 if message.type is WSMsgType.BINARY:
-                    self._on_frame(request[SENDER], message.data)
+                    take(message.data)
+        except ValueError as error:
+            logger.warning("bad_frame peer=%s error=%s", request[SENDER], error)
+            await socket.close()
         finally:
-            self._links.remove(request)
+            self._streams.remove(request)
         return socket
 
-    async def close_links(self, _: web.Application) -> None:
-        """Links last as long as both nodes, so a node that stops must not wait for their end."""
-        for request in self._links:
+    async def close_streams(self, _: web.Application) -> None:
+        """Streams last as long as both nodes, so a node that stops must not wait for their end."""
+        for request in self._streams:
             if request.transport is not None:
                 request.transport.close()
+
+
+def _socket(heartbeat_s: float) -> web.WebSocketResponse:
+    return web.WebSocketResponse(max_msg_size=BODY_BYTES_MAX, heartbeat=heartbeat_s, compress=False)
 
 
 def slices(piece: bytes) -> Iterator[bytes | memoryview]:

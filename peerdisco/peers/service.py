@@ -15,6 +15,7 @@ from aiohttp import web
 
 from peerdisco.addresses import Address, format_address
 from peerdisco.machine import TransportSecurity
+from peerdisco.peers.calls import Calls
 from peerdisco.peers.handlers import CallHandler, FetchHandler, Handlers, PushHandler
 from peerdisco.peers.links import CONNECT_TIMEOUT_S, Links
 from peerdisco.peers.server import (
@@ -31,6 +32,10 @@ logger = logging.getLogger(__name__)
 
 CONNECTIONS_PER_PEER_MAX = 64
 KEEP_ALIVE_S = 60.0
+STREAMED_BODY_BYTES_MAX = 256 << 10
+"""Bodies of calls that share a stream; longer ones would hold up those behind them."""
+CLOSE_TIMEOUT_S = 1.0
+"""How long the end of a stream waits for the peer's goodbye."""
 READ_AHEAD_BYTES = 512 << 10
 """How much of a stream is received before its reader takes it; the library's 64 KiB would stop the
 socket all the time."""
@@ -63,7 +68,8 @@ class Peers:
         self._on_frame = on_frame
         self._handlers = Handlers()
         self._session: aiohttp.ClientSession | None = None
-        self.links = Links(self._link, link_lost)
+        self.links = Links(lambda peer: self._socket(peer, "/link", LINK_HEARTBEAT_S), link_lost)
+        self._calls = Calls(lambda peer: self._socket(peer, "/calls", None))
 
     def serve(self, method: str, handler: CallHandler) -> None:
         """Answer calls of a method."""
@@ -97,7 +103,7 @@ class Peers:
             site = web.TCPSite(runner, hosts, port, ssl_context=self._security.server_context())
             await site.start()
             session = aiohttp.ClientSession(connector=connector, read_bufsize=READ_AHEAD_BYTES)
-            async with session as self._session, self.links.running():
+            async with session as self._session, self.links.running(), self._calls.running():
                 yield
         finally:
             await runner.cleanup()
@@ -106,7 +112,10 @@ class Peers:
         """Send a body, get a body, within `timeout` seconds."""
         if peer == self._me:
             return await self._call_self(method, body, timeout)
-        return await self._call(*self._target(peer), method, body, timeout)
+        if len(body) > STREAMED_BODY_BYTES_MAX:
+            return await self._call(*self._target(peer), method, body, timeout)
+        with _as_os_errors():
+            return await self._calls.call(peer, method, body, timeout)
 
     async def call_address(
         self, address: Address, method: str, body: bytes, *, timeout: float
@@ -210,25 +219,29 @@ class Peers:
         )
 
     @contextlib.asynccontextmanager
-    async def _link(self, peer: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    async def _socket(
+        self, peer: str, path: str, heartbeat_s: float | None
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """A WebSocket to a peer."""
         assert self._session is not None, "used outside `listening`"
         if self._session.closed:
-            raise ConnectionError("this node stops, and opens no link any more")
+            raise ConnectionError("this node stops, and opens no stream any more")
         base, name = self._target(peer)
         with _as_os_errors():
             async with (
                 asyncio.timeout(CONNECT_TIMEOUT_S) as until_made,
                 self._session.ws_connect(
-                    f"{base}/link",
+                    base + path,
                     ssl=self._context or False,
                     server_hostname=name,
                     headers=self._security.request_headers(name),
-                    heartbeat=LINK_HEARTBEAT_S,
+                    heartbeat=heartbeat_s,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_TIMEOUT_S),
                     max_msg_size=BODY_BYTES_MAX,
                     compress=0,
                 ) as socket,
             ):
-                until_made.reschedule(None)  # a link lasts as long as it works
+                until_made.reschedule(None)  # a stream lasts as long as it works
                 yield socket
 
     def _target(self, peer: str) -> tuple[str, str]:

@@ -58,6 +58,22 @@ async def test_an_idle_line_asks_at_once_and_a_busy_one_collects() -> None:
         assert peer.calls == [[1], [2, 3, 4, 5]]
 
 
+async def test_who_asks_while_the_last_call_ends_is_asked_too() -> None:
+    """Its task is not done before the loop says so, and a question in between has to go out."""
+    peer = Peer()
+    peer.go.set()
+    async with lines(peer) as line:
+        for number in range(20):
+            first = line.ask("a", number)
+            again: list[asyncio.Future[int]] = []
+            first.add_done_callback(lambda _: again.append(line.ask("a", 7)))  # noqa: B023 - called before the next turn
+            assert await first == 2 * number
+            for _ in range(number % 4):
+                await asyncio.sleep(0)
+            assert await line.ask("a", 5) == 10
+            assert await again[0] == 14
+
+
 async def test_peers_do_not_wait_for_each_other_and_calls_are_bounded() -> None:
     peer = Peer()
     async with lines(peer, calls_max=2) as line:

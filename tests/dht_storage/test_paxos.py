@@ -173,29 +173,93 @@ def test_a_broken_action_is_refused() -> None:
     assert reply.result is Result.REFUSED
 
 
-@settings(max_examples=60, deadline=None)
+def test_round_0_is_for_those_who_never_heard_of_the_register() -> None:
+    row, held = accept(AcceptorRow(), propose(Ballot(0, "a/1"), b"first", Ballot(1, "a")))
+    assert (held.granted, row.accepted, row.promised) == (True, Ballot(0, "a/1"), Ballot(1, "a"))
+    same, held = accept(row, propose(Ballot(0, "b/1"), b"other", Ballot(1, "b")))
+    assert (same, held.granted, held.promised) == (row, False, Ballot(1, "a"))
+    promised, _ = prepare(AcceptorRow(), Prepare("r/x", Ballot(1, "c")))
+    _, held = accept(promised, propose(Ballot(0, "b/2"), b"other"))
+    assert not held.granted
+
+
+def test_round_0_counts_only_when_everybody_took_it() -> None:
+    sets = (("a", "b", "c"),)
+    first = Held(True, accepted=Ballot(0, "a/1"))
+    assert quorum.unanimous(["a", "b", "c"], sets)
+    assert not quorum.unanimous(["a", "b"], sets)
+    assert quorum.settled({"a": first, "b": first}, sets) is None
+    assert quorum.settled({"a": first, "b": Held(True)}, sets) is None
+    assert quorum.settled({"a": first, "b": first, "c": first}, sets) == first
+
+
+@settings(max_examples=100, deadline=None)
 @given(seed=st.integers(0, 10**6), moves=st.booleans())
 def test_two_values_are_never_chosen_one_after_the_other_without_the_first(
     seed: int, moves: bool
 ) -> None:
-    """Three proposers append to a list with lost messages, restarts and a joint layout change."""
+    """Three proposers append to a list with lost messages, restarts and a joint layout change.
+
+    Proposals of round 0 are made at any time and arrive whenever it pleases the network, and
+    readers look on: whatever was chosen or read, one is always the beginning of the other, and
+    nobody reads less than what was chosen before.
+    """
     rng = random.Random(seed)
     rows = {name: AcceptorRow() for name in "abcde"}
     old, new = tuple("abc"), tuple("cde")
     phases = [(old,), (new, old), (new,)] if moves else [(old,)]
     chosen: list[bytes] = []
+    read: list[bytes] = []
     ballots = dict.fromkeys("xyz", 0)
+    firsts: list[First] = []
     for number in range(40):
         sets = phases[min(len(phases) - 1, number // 14)]
         if moves and number in (14, 28):
-            # The handover: nothing is proposed under the next phase before one full round.
+            # The handover: nothing is proposed under the next phase before one full round, and
+            # what was sent under an older one is refused.
+            firsts.clear()
             while not attempt(rows, phases[1], "x", ballots, b"", rng, 1.0, chosen):
                 pass
         if rng.random() < 0.1:
             ballots[rng.choice("xyz")] = 0
-        attempt(rows, sets, rng.choice("xyz"), ballots, bytes([65 + number]), rng, 0.7, chosen)
-    for shorter, longer in itertools.pairwise(chosen):
+        item = bytes([65 + number])
+        if len(sets) == 1 and rng.random() < (0.5 if number < 4 else 0.1):
+            firsts.append(First(sets, Ballot(0, f"{number:02}"), item, rng))
+        else:
+            attempt(rows, sets, rng.choice("xyz"), ballots, item, rng, 0.7, chosen)
+        for first in firsts:
+            first.arrive(rows, rng, chosen)
+        peeked = {n: Held(True, accepted=rows[n].accepted, value=rows[n].value)
+                  for n in quorum.acceptors(sets) if rng.random() < 0.8}  # fmt: skip
+        settled = quorum.settled(peeked, sets)
+        if settled is not None:
+            assert len(settled.value) >= max(map(len, chosen), default=0)
+            read.append(settled.value)
+    for shorter, longer in itertools.pairwise(sorted([*chosen, *read], key=len)):
         assert longer.startswith(shorter)
+
+
+class First:
+    """A proposal of round 0 whose messages are under way."""
+
+    def __init__(
+        self, sets: tuple[tuple[str, ...], ...], ballot: Ballot, item: bytes, rng: random.Random
+    ) -> None:
+        self.request = propose(ballot, item, Ballot(1, "x"))
+        self.waiting = list(quorum.acceptors(sets))
+        rng.shuffle(self.waiting)
+        self.sets = sets
+        self.granted: list[str] = []
+
+    def arrive(self, rows: dict[str, AcceptorRow], rng: random.Random, chosen: list[bytes]) -> None:
+        """Some of the messages reach their acceptors; those of the last decide."""
+        while self.waiting and rng.random() < 0.7:
+            name = self.waiting.pop()
+            rows[name], held = accept(rows[name], self.request)
+            if held.granted:
+                self.granted.append(name)
+            if quorum.unanimous(self.granted, self.sets):
+                chosen.append(self.request.value)
 
 
 def attempt(

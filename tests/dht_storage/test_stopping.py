@@ -22,10 +22,18 @@ class _Keeper:
         return (("a",),)
 
 
+class _Rows:
+    """Knows no register."""
+
+    def is_blank(self, name: str) -> bool:
+        del name
+        return True
+
+
 class _Silent:
     """Acceptors that never answer."""
 
-    async def ask(self, *_: object) -> dict[str, object]:
+    async def ask_everybody(self, *_: object) -> dict[str, object]:
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -62,7 +70,9 @@ def _coordinator(background: Background) -> Coordinator:
         "a",
         _Keeper(),  # type: ignore[arg-type]  # the part of it that is used
         _Silent(),  # type: ignore[arg-type]  # likewise
+        _Rows(),  # type: ignore[arg-type]  # likewise
         background,
+        "session",
         random.Random(1),
         lambda name: PlainKind(),
         lambda name, content: None,

@@ -2,13 +2,15 @@
 
 Requests that are still under way when a quorum has answered go on in the background, so that the
 third acceptor receives the value too. Requests to one acceptor about many registers share calls,
-and with them a sync (see `lines.py`).
+and with them a sync (see `lines.py`). Homes follow from the layout, so a request is sent in the
+epoch in which its homes were looked up, or not at all.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from peerdisco_dht.background import Background
 from peerdisco_dht.config import StorageConfig
@@ -19,83 +21,127 @@ from peerdisco_dht.ports import NodeId
 from peerdisco_dht.registers import quorum
 from peerdisco_dht.registers.lines import Lines
 from peerdisco_dht.registers.messages import Accept, Ask, Asks, Held, HeldItems
+from peerdisco_dht.registers.rows import AcceptorRows
 
 ACCEPT = "dht/register/accept"
 CALLS_MAX = 2
 """Calls to one acceptor at the same time: one that syncs there and one on its way."""
+UNANIMITY_S = 1.0
+"""How long the last acceptor may let all others wait in a round that needs everybody."""
 
-_Answers = asyncio.Queue[tuple[NodeId, Held | Exception]]
+_Question = tuple[int, Ask]
+"""An epoch, and what is asked in it."""
+_Note = Callable[[NodeId, Held | None], bool]
+"""Takes an acceptor's answer, None for a failure; True when no more answers are needed."""
 
 
 class Acceptors:
-    """The acceptors of all registers, this node's own included."""
+    """The acceptors of all registers, this node's own included.
 
-    def __init__(self, epochs: EpochRpc, background: Background, config: StorageConfig) -> None:
+    Args:
+        me: This node, whose rows are asked without a call.
+        rows: They.
+        epochs: Calls to peers.
+        background: Parent of the calls.
+        config: Patience.
+    """
+
+    def __init__(
+        self,
+        me: NodeId,
+        rows: AcceptorRows,
+        epochs: EpochRpc,
+        background: Background,
+        config: StorageConfig,
+    ) -> None:
+        self._me = me
+        self._rows = rows
         self._epochs = epochs
-        self._config = config
-        self._lines: Lines[Ask, Held] = Lines(self._send, _size, background, CALLS_MAX)
+        self._timeout_s = config.call_timeout_s
+        self._lines: Lines[_Question, Held] = Lines(self._send, _size, background, CALLS_MAX)
 
     async def ask(self, sets: QuorumSets, ask: Ask) -> dict[NodeId, Held]:
         """Answers until a quorum granted the request or none can any more.
 
         Raises StaleEpoch when an acceptor knew a newer layout.
         """
-        answers: _Answers = asyncio.Queue()
-        everybody = quorum.acceptors(sets)
-        for node in everybody:
-            self._post(node, ask, answers)
         held: dict[NodeId, Held] = {}
         granted: list[NodeId] = []
         lost: list[NodeId] = []
-        for _ in everybody:
-            if quorum.reached(granted, sets) or quorum.hopeless(lost, sets):
-                break
-            node, answer = await answers.get()
-            if isinstance(answer, StaleEpoch):
-                raise answer
-            if isinstance(answer, Held):
+
+        def note(node: NodeId, answer: Held | None) -> bool:
+            if answer is not None:
                 held[node] = answer
-            if isinstance(answer, Held) and answer.granted:
-                granted.append(node)
-            else:
-                lost.append(node)
+            (granted if answer is not None and answer.granted else lost).append(node)
+            return quorum.reached(granted, sets) or quorum.hopeless(lost, sets)
+
+        await self._poll(sets, ask, note)
+        return held
+
+    async def ask_everybody(self, sets: QuorumSets, ask: Ask) -> dict[NodeId, Held]:
+        """Answers until one does not grant the request, or for as long as UNANIMITY_S."""
+        held: dict[NodeId, Held] = {}
+
+        def note(node: NodeId, answer: Held | None) -> bool:
+            if answer is not None:
+                held[node] = answer
+            return answer is None or not answer.granted
+
+        try:
+            async with asyncio.timeout(UNANIMITY_S):
+                await self._poll(sets, ask, note)
+        except TimeoutError:
+            pass  # whoever is missing in the answers has not granted it
         return held
 
     async def peek(self, sets: QuorumSets, ask: Ask) -> dict[NodeId, Held]:
         """Answers until they show a settled value, or everybody answered or failed."""
-        answers: _Answers = asyncio.Queue()
-        everybody = quorum.acceptors(sets)
-        for node in everybody:
-            self._post(node, ask, answers)
         held: dict[NodeId, Held] = {}
-        for _ in everybody:
-            node, answer = await answers.get()
-            if isinstance(answer, StaleEpoch):
-                raise answer
-            if isinstance(answer, Held):
+
+        def note(node: NodeId, answer: Held | None) -> bool:
+            if answer is not None:
                 held[node] = answer
-            if quorum.settled(held, sets) is not None:
-                break
+            return quorum.settled(held, sets) is not None
+
+        await self._poll(sets, ask, note)
         return held
 
-    def _post(self, node: NodeId, ask: Ask, answers: _Answers) -> None:
-        """Ask one acceptor; its answer, or why there is none, goes into the queue."""
+    async def _poll(self, sets: QuorumSets, ask: Ask, note: _Note) -> None:
+        """Ask all acceptors, until `note` has enough or everybody answered or failed."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        everybody = quorum.acceptors(sets)
+        missing = len(everybody)
 
-        def answered(future: asyncio.Future[Held]) -> None:
-            if future.cancelled():
-                answers.put_nowait((node, ConnectionError("the service stops")))
+        def answered(node: NodeId, future: asyncio.Future[Held]) -> None:
+            nonlocal missing
+            missing -= 1
+            failure = True if future.cancelled() else future.exception()
+            if done.done():
                 return
-            error = future.exception()
-            assert error is None or isinstance(error, Exception)
-            answers.put_nowait((node, error or future.result()))
+            if isinstance(failure, StaleEpoch):
+                done.set_exception(failure)
+            elif note(node, None if failure else future.result()) or not missing:
+                done.set_result(None)
 
-        self._lines.ask(node, ask).add_done_callback(answered)
+        for node in everybody:
+            question = (self._epochs.epoch, ask)
+            self._lines.ask(node, question).add_done_callback(partial(answered, node))
+        await done
 
-    async def _send(self, node: NodeId, asks: Sequence[Ask]) -> Sequence[Held]:
-        timeout_s = self._config.call_timeout_s
-        data = await self._epochs.call(node, ACCEPT, encode(Asks(tuple(asks))), timeout_s=timeout_s)
+    async def _send(self, node: NodeId, questions: Sequence[_Question]) -> Sequence[Held]:
+        epoch = self._epochs.epoch
+        if any(asked_in != epoch for asked_in, _ in questions):
+            raise StaleEpoch
+        asks = tuple(ask for _, ask in questions)
+        if node == self._me:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._rows.answer(asks)
+        data = await self._epochs.call(
+            node, ACCEPT, encode(Asks(asks)), timeout_s=self._timeout_s, epoch=epoch
+        )
         return decode(data, HeldItems).items
 
 
-def _size(ask: Ask) -> int:
+def _size(question: _Question) -> int:
+    _, ask = question
     return len(ask.value) if isinstance(ask, Accept) else 0

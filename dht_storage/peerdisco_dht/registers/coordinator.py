@@ -3,10 +3,11 @@
 Any node may coordinate any register at any time; safety never depends on who does. For speed all
 nodes send a register's operations to the same one, the first home that is reachable. It applies
 what arrived while a round was under way as one batch, and since its acceptors have promised it the
-next ballot already (Rystsov 2018, section 2.2.1), a batch costs one round trip and one sync.
+next ballot already (Rystsov 2018, section 2.2.1), a batch costs one round trip and one sync. So
+does the first batch of a register that is new: see round 0 in `acceptor.py`.
 
 The pure parts are `quorum.py` and `value.py`; this module runs the rounds. `service.py` receives
-submissions, `registers.py` sends them.
+submissions, `router.py` sends them.
 """
 
 from __future__ import annotations
@@ -26,8 +27,16 @@ from peerdisco_dht.messages import BadMessage
 from peerdisco_dht.ports import NodeId
 from peerdisco_dht.registers import quorum
 from peerdisco_dht.registers.acceptors import Acceptors
-from peerdisco_dht.registers.messages import Accept, Ballot, Operation, Prepare, Reply
-from peerdisco_dht.registers.rows import row_key
+from peerdisco_dht.registers.messages import (
+    Accept,
+    Ballot,
+    Operation,
+    Prepare,
+    Replies,
+    Reply,
+    Submit,
+)
+from peerdisco_dht.registers.rows import AcceptorRows, row_key
 from peerdisco_dht.registers.value import Kind, Opened, close_value, open_value, perform
 
 BATCH_MAX = 256
@@ -44,6 +53,11 @@ SILENCE_BACKOFF_S = 0.1
 """Unit of the pause after a round that too few acceptors answered: nobody else won it, and asking
 again at once would only cost a sync here and refused connections there."""
 SILENCE_BACKOFF_S_MAX = 0.5
+NO_UNANIMITY_S = 5.0
+"""How long nothing is proposed in round 0 after an acceptor failed to answer there."""
+PATIENCE_SHARE = 0.75
+"""The part of a caller's patience after which an undecided operation is answered as such."""
+NEVER_WRITTEN = Opened(0, None, ())
 
 KindOf = Callable[[str], Kind]
 """The kind of a register, by its name; raises BadMessage when there is none."""
@@ -64,7 +78,8 @@ class _NobodyRefused(Exception):
     """A round failed although nobody refused it: too few acceptors can be reached."""
 
 
-_Waiting = tuple[tuple[Operation, ...], asyncio.Future[tuple[Reply, ...]]]
+_Outcome = asyncio.Future[tuple[Reply, ...]]
+_Waiting = tuple[tuple[Operation, ...], _Outcome]
 """Operations and who waits for their replies."""
 
 
@@ -75,14 +90,28 @@ class _Queue:
 
 
 class Coordinator:
-    """Runs rounds for the registers whose operations were submitted to this node."""
+    """Runs rounds for the registers whose operations were submitted to this node.
+
+    Args:
+        me: This node.
+        keeper: The layout that names the homes.
+        acceptors: They, on all homes.
+        rows: This node's own, for guessing which registers are new.
+        background: Parent of the rounds.
+        session: A name that was never used before, for ballots of round 0.
+        rng: For pauses.
+        kind_of: What the content of a register means.
+        observe: Told what was chosen.
+    """
 
     def __init__(
         self,
         me: NodeId,
         keeper: LayoutKeeper,
         acceptors: Acceptors,
+        rows: AcceptorRows,
         background: Background,
+        session: str,
         rng: random.Random,
         kind_of: KindOf,
         observe: Observe,
@@ -90,12 +119,16 @@ class Coordinator:
         self._me = me
         self._keeper = keeper
         self._acceptors = acceptors
+        self._rows = rows
         self._background = background
+        self._session = session
         self._rng = rng
         self._kind_of = kind_of
         self._observe = observe
         self._queues: dict[str, _Queue] = {}
         self._leads: OrderedDict[str, _Lead] = OrderedDict()
+        self._firsts = 0
+        self._no_unanimity_until = 0.0
 
     async def submit(self, name: str, operations: Sequence[Operation]) -> tuple[Reply, ...]:
         """Perform operations on a register, in order, in one round.
@@ -103,6 +136,31 @@ class Coordinator:
         Raises Unavailable when no quorum could be reached; the operations may or may not have
         taken effect then, and BadMessage for a name that no register can have.
         """
+        return await self._begin(name, operations)
+
+    async def answer(self, requests: Sequence[Submit], patience_s: float) -> tuple[Replies, ...]:
+        """The replies to each request, or why there are none.
+
+        Those that share a call do not wait for each other without end: what is undecided after
+        `patience_s` is answered as such.
+        """
+        outcomes: list[_Outcome | Replies] = []
+        for request in requests:
+            try:
+                outcomes.append(self._begin(request.name, request.operations))
+            except (Unavailable, BadMessage) as error:
+                outcomes.append(Replies(unavailable=str(error)))
+        begun = [outcome for outcome in outcomes if isinstance(outcome, asyncio.Future)]
+        try:
+            if begun:
+                await asyncio.wait(begun, timeout=patience_s)
+            return tuple(map(_replies, outcomes))
+        finally:
+            for outcome in begun:
+                outcome.cancel()
+
+    def _begin(self, name: str, operations: Sequence[Operation]) -> _Outcome:
+        """Let operations wait for the next round of a register; raises like `submit`."""
         self._kind_of(name)
         row_key(name)
         queue = self._queues.get(name)
@@ -110,7 +168,7 @@ class Coordinator:
         queue = queue or _Queue()
         if queue.operations + len(operations) > WAITING_MAX:
             raise Unavailable(f"{WAITING_MAX} operations wait for {name} already")
-        future: asyncio.Future[tuple[Reply, ...]] = asyncio.get_running_loop().create_future()
+        future: _Outcome = asyncio.get_running_loop().create_future()
         queue.waiting.append((tuple(operations), future))
         queue.operations += len(operations)
         if idle:
@@ -118,7 +176,7 @@ class Coordinator:
             self._queues[name] = queue
             # A task that is cancelled before its first step runs no `finally`.
             task.add_done_callback(lambda _: self._abandon(name, queue, ()))
-        return await future
+        return future
 
     async def _drain(self, name: str, queue: _Queue) -> None:
         """Commit batches until nothing waits."""
@@ -131,8 +189,7 @@ class Coordinator:
                     replies = iter(await self._commit(name, operations))
                 except Unavailable as error:
                     for _, future in batch:
-                        if not future.done():
-                            future.set_exception(Unavailable(str(error), unknown=error.unknown))
+                        _fail(future, str(error), unknown=error.unknown)
                     continue
                 for each, future in batch:
                     mine = tuple(next(replies) for _ in each)
@@ -147,9 +204,7 @@ class Coordinator:
             return
         del self._queues[name]
         for _, future in (*batch, *queue.waiting):
-            if not future.done():
-                future.set_exception(Unavailable("the storage stops", unknown=True))
-                future.exception()
+            _fail(future, "the storage stops", unknown=True)
 
     async def _commit(self, name: str, operations: Sequence[Operation]) -> list[Reply]:
         """Have a batch chosen, whatever number of rounds that takes within the limit."""
@@ -161,15 +216,19 @@ class Coordinator:
             sets = self._keeper.quorum_sets(partition)
             try:
                 lead = self._leads.pop(name, None)
-                if lead is None or lead.sets != sets:
+                if lead is None and attempt == 0 and self._seems_new(name, sets):
+                    lead = self._first_lead(sets)
+                elif lead is None or lead.sets != sets:
                     floor, lead = await self._prepare(name, kind, sets, floor)
-                if lead is not None:
+                if lead is not None and lead.sets == self._keeper.quorum_sets(partition):
                     opened, replies = _perform_all(lead.opened, operations, kind)
                     proposed = True
-                    floor = lead.ballot.round
+                    floor = lead.ballot.round + 1
                     if await self._accept(name, kind, lead, opened):
                         self._observe(name, opened.content)
                         return replies
+                    if lead.ballot.round == 0:
+                        continue
             except StaleEpoch:
                 continue
             except _NobodyRefused:
@@ -178,6 +237,20 @@ class Coordinator:
             else:
                 await asyncio.sleep(self._rng.uniform(0, BACKOFF_S * (attempt + 1)))
         raise Unavailable(f"no quorum for {name} among {sets}", unknown=proposed)
+
+    def _seems_new(self, name: str, sets: QuorumSets) -> bool:
+        """Whether a proposal in round 0 is likely to be taken. A wrong guess costs a round."""
+        return (
+            len(sets) == 1
+            and self._me in sets[0]
+            and asyncio.get_running_loop().time() >= self._no_unanimity_until
+            and self._rows.is_blank(name)
+        )
+
+    def _first_lead(self, sets: QuorumSets) -> _Lead:
+        """A ballot of round 0; nobody ever had it, so equal ballots mean equal values."""
+        self._firsts += 1
+        return _Lead(sets, Ballot(0, f"{self._session}/{self._firsts}"), NEVER_WRITTEN)
 
     async def _prepare(
         self, name: str, kind: Kind, sets: QuorumSets, floor: int
@@ -202,16 +275,35 @@ class Coordinator:
         upcoming = Ballot(lead.ballot.round + 1, self._me)
         value = close_value(opened, kind)
         request = Accept(name, lead.ballot, value, upcoming, listed=opened.content is not None)
-        answers = await self._acceptors.ask(lead.sets, request)
-        granted = [node for node, held in answers.items() if held.granted]
-        if not quorum.reached(granted, lead.sets):
-            if len(granted) == len(answers):
-                raise _NobodyRefused
+        if lead.ballot.round == 0:
+            chosen = await self._accept_first(lead.sets, request)
+        else:
+            chosen = await self._accept_later(lead.sets, request)
+        if not chosen:
             return False
         self._leads[name] = _Lead(lead.sets, upcoming, opened)
         if len(self._leads) > LEADS_MAX:
             self._leads.popitem(last=False)
         return True
+
+    async def _accept_first(self, sets: QuorumSets, request: Accept) -> bool:
+        """Round 0: all acceptors or nothing."""
+        answers = await self._acceptors.ask_everybody(sets, request)
+        granted = [node for node, held in answers.items() if held.granted]
+        if quorum.unanimous(granted, sets):
+            return True
+        if len(granted) == len(answers):
+            self._no_unanimity_until = asyncio.get_running_loop().time() + NO_UNANIMITY_S
+        return False
+
+    async def _accept_later(self, sets: QuorumSets, request: Accept) -> bool:
+        answers = await self._acceptors.ask(sets, request)
+        granted = [node for node, held in answers.items() if held.granted]
+        if quorum.reached(granted, sets):
+            return True
+        if len(granted) == len(answers):
+            raise _NobodyRefused
+        return False
 
 
 def _next_batch(queue: _Queue) -> list[_Waiting]:
@@ -232,3 +324,18 @@ def _perform_all(
         opened, reply = perform(opened, operation, kind)
         replies.append(reply)
     return opened, replies
+
+
+def _fail(future: _Outcome, reason: str, *, unknown: bool) -> None:
+    if not future.done():
+        future.set_exception(Unavailable(reason, unknown=unknown))
+        future.exception()  # whoever asked may be gone already
+
+
+def _replies(outcome: _Outcome | Replies) -> Replies:
+    if isinstance(outcome, Replies):
+        return outcome
+    if not outcome.done():
+        return Replies(unavailable="not decided in time")
+    error = outcome.exception()
+    return Replies(outcome.result()) if error is None else Replies(unavailable=str(error))

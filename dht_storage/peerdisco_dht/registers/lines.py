@@ -54,7 +54,8 @@ class Lines(Generic[Q, A]):
         self._background = background
         self._calls_max = calls_max
         self._waiting: dict[NodeId, deque[tuple[Q, asyncio.Future[A]]]] = {}
-        self._calls: dict[NodeId, int] = {}
+        self._workers: dict[NodeId, dict[int, list[tuple[Q, asyncio.Future[A]]]]] = {}
+        self._started = 0
 
     def ask(self, peer: NodeId, question: Q) -> asyncio.Future[A]:
         """The answer to come; it fails with OSError, StaleEpoch or BadMessage.
@@ -67,28 +68,43 @@ class Lines(Generic[Q, A]):
             future.set_exception(ConnectionError(f"{peer} is too far behind"))
             return future
         waiting.append((question, future))
-        if self._calls.get(peer, 0) < self._calls_max:
+        workers = self._workers.setdefault(peer, {})
+        if len(workers) < self._calls_max:
+            self._started += 1
+            number = self._started
             try:
-                task = self._background.start(self._work(peer, waiting))
+                task = self._background.start(self._work(peer, number, waiting))
             except Unavailable:
                 waiting.pop()
                 raise
-            self._calls[peer] = self._calls.get(peer, 0) + 1
-            task.add_done_callback(lambda _: self._ended(peer, waiting))
+            workers[number] = []
+            # A task that is cancelled before its first step runs no `finally`.
+            task.add_done_callback(lambda _: self._ended(peer, number))
         return future
 
-    async def _work(self, peer: NodeId, waiting: deque[tuple[Q, asyncio.Future[A]]]) -> None:
+    async def _work(
+        self, peer: NodeId, number: int, waiting: deque[tuple[Q, asyncio.Future[A]]]
+    ) -> None:
         """Call until nobody waits."""
+        try:
+            await self._call_all(peer, number, waiting)
+        except asyncio.CancelledError:
+            self._stop()
+            raise
+        finally:
+            # At once: whoever asks before the task counts as done needs a worker of its own.
+            self._ended(peer, number)
+
+    async def _call_all(
+        self, peer: NodeId, number: int, waiting: deque[tuple[Q, asyncio.Future[A]]]
+    ) -> None:
         while waiting:
-            batch = self._next_batch(waiting)
+            self._workers[peer][number] = batch = self._next_batch(waiting)
             try:
                 answers = await self._send(peer, [question for question, _ in batch])
             except (OSError, StaleEpoch, BadMessage) as error:
                 _fail(batch, error)
                 continue
-            except asyncio.CancelledError:
-                _fail(batch, ConnectionError("the service stops"))
-                raise
             if len(answers) != len(batch):
                 _fail(batch, BadMessage(f"{peer} answered {len(answers)} of {len(batch)}"))
                 continue
@@ -108,13 +124,21 @@ class Lines(Generic[Q, A]):
                 size += self._size(question)
         return batch
 
-    def _ended(self, peer: NodeId, waiting: deque[tuple[Q, asyncio.Future[A]]]) -> None:
+    def _ended(self, peer: NodeId, number: int) -> None:
         """A worker has ended, perhaps before its first step; the last one leaves nobody waiting."""
-        self._calls[peer] -= 1
-        if self._calls[peer] == 0:
-            _fail(waiting, ConnectionError("the service stops"))
-            waiting.clear()
-            del self._calls[peer], self._waiting[peer]
+        workers = self._workers.get(peer, {})
+        if number not in workers:
+            return
+        del workers[number]
+        if not workers:
+            _fail(self._waiting.pop(peer), ConnectionError("the service stops"))
+            del self._workers[peer]
+
+    def _stop(self) -> None:
+        """Everybody is told at once that the service stops: workers end in no certain order."""
+        for peer, workers in self._workers.items():
+            for batch in (*workers.values(), self._waiting[peer]):
+                _fail(batch, ConnectionError("the service stops"))
 
 
 def _fail(batch: Iterable[tuple[object, asyncio.Future[A]]], error: Exception) -> None:

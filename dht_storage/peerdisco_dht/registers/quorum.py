@@ -22,6 +22,11 @@ def reached(granted: Collection[str], sets: QuorumSets) -> bool:
     return all(sum(node in granted for node in members) > len(members) // 2 for members in sets)
 
 
+def unanimous(granted: Collection[str], sets: QuorumSets) -> bool:
+    """Whether these nodes are all acceptors: the quorum of round 0."""
+    return all(node in granted for members in sets for node in members)
+
+
 def hopeless(lost: Collection[str], sets: QuorumSets) -> bool:
     """Whether no quorum is left once these nodes refused or failed."""
     return any(sum(node not in lost for node in members) <= len(members) // 2 for members in sets)
@@ -36,11 +41,13 @@ def settled(answers: Mapping[str, Held], sets: QuorumSets) -> Held | None:
     """The value that is certainly chosen, when these answers show one.
 
     A majority of every set reports the same accepted ballot, so that ballot is chosen; no later
-    one was chosen before the first of them was asked (a later one would intersect them).
+    one was chosen before the first of them was asked (a later one would intersect them). A ballot
+    of round 0 is chosen only when everybody reports it.
     """
     best = newest(answers) if answers else Held(granted=True)
     same = [node for node, held in answers.items() if held.accepted == best.accepted]
-    return best if reached(same, sets) else None
+    first = best.accepted.round == 0 and not is_absent(best)
+    return best if (unanimous if first else reached)(same, sets) else None
 
 
 def is_absent(held: Held) -> bool:

@@ -21,6 +21,7 @@ from peerdisco_dht.messages import BadMessage, decode, encode
 from peerdisco_dht.ports import Members, NodeId
 from peerdisco_dht.registers import quorum
 from peerdisco_dht.registers.acceptors import Acceptors
+from peerdisco_dht.registers.coordinator import PATIENCE_SHARE, Coordinator
 from peerdisco_dht.registers.lines import Lines
 from peerdisco_dht.registers.messages import (
     Operation,
@@ -45,6 +46,8 @@ class Router:
     """Reaches registers from any node.
 
     Args:
+        me: This node, whose coordinator is asked without a call.
+        coordinator: It.
         epochs: Calls to peers.
         keeper: The layout that names the homes.
         members: Whom to try first.
@@ -57,6 +60,8 @@ class Router:
 
     def __init__(
         self,
+        me: NodeId,
+        coordinator: Coordinator,
         epochs: EpochRpc,
         keeper: LayoutKeeper,
         members: Members,
@@ -66,6 +71,8 @@ class Router:
         rng: random.Random,
         config: StorageConfig,
     ) -> None:
+        self._me = me
+        self._coordinator = coordinator
         self._epochs = epochs
         self._keeper = keeper
         self._members = members
@@ -123,6 +130,8 @@ class Router:
 
     async def _send(self, node: NodeId, requests: Sequence[Submit]) -> Sequence[Replies]:
         timeout_s = self._config.call_timeout_s
+        if node == self._me:
+            return await self._coordinator.answer(requests, PATIENCE_SHARE * timeout_s)
         body = encode(Submits(tuple(requests)))
         data = await self._epochs.call(node, SUBMIT, body, timeout_s=timeout_s)
         return decode(data, RepliesItems).items

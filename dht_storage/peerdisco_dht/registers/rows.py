@@ -33,6 +33,10 @@ from peerdisco_dht.registers.messages import (
 ROWS = b"dht/register/"
 NAMES = b"dht/name/"
 PAGE_ROWS = 500
+REMEMBERED_MAX = 4096
+"""Rows that need not be read again, the missing ones included; then all are forgotten."""
+REMEMBERED_BYTES_MAX = 4 << 10
+"""Rows with longer values are not remembered."""
 NAMES_PAGE_MAX = 10_000
 
 
@@ -48,6 +52,11 @@ class AcceptorRows:
         self._store = store
         self._keeper = keeper
         self._rows = Overlay(store)
+        self._remembered: dict[bytes, AcceptorRow] = {}
+
+    def is_blank(self, name: str) -> bool:
+        """Whether this node has never heard of a register; raises BadMessage for a bad name."""
+        return self._row(row_key(name)) is acceptor.BLANK
 
     async def answer(self, asks: Sequence[Ask]) -> tuple[Held, ...]:
         """Answer requests; what the answers promise and tell is durable when this returns.
@@ -55,7 +64,7 @@ class AcceptorRows:
         A peek tells the committed row, as if it had come before what is still on its way to the
         disk: that may fail to arrive there, and a crash would forget what was told.
         """
-        rows: dict[bytes, AcceptorRow] = {}
+        changed: dict[bytes, AcceptorRow] = {}
         writes: list[Write] = []
         held = []
         for ask in asks:
@@ -63,15 +72,17 @@ class AcceptorRows:
             if isinstance(ask, Peek):
                 held.append(acceptor.peek(_opened(self._store.get(key))))
                 continue
-            row = rows.get(key) or _opened(self._rows.get(key))
+            row = changed.get(key) or self._row(key)
             after, answer = _apply(row, ask)
             held.append(answer)
             if after is not row:
-                rows[key] = after
+                changed[key] = after
                 writes.append((key, encode(after)))
                 if isinstance(ask, Accept):
                     entry = NameEntry(ask.ballot, ask.listed)
                     writes.append((NAMES + ask.name.encode(), encode(entry)))
+        for key, row in changed.items():
+            self._remember(key, row)
         await self._commit(writes)
         return tuple(held)
 
@@ -112,9 +123,26 @@ class AcceptorRows:
         names = tuple(key[len(NAMES) :].decode() for key, _ in found[:limit])
         return NamesPage(names, tuple(data for _, data in found[:limit]), more=len(found) > limit)
 
+    def _row(self, key: bytes) -> AcceptorRow:
+        known = self._remembered.get(key)
+        if known is not None:
+            return known
+        row = _opened(self._rows.get(key))
+        self._remember(key, row)
+        return row
+
+    def _remember(self, key: bytes, row: AcceptorRow) -> None:
+        """Keep the newest row that was handed to the store, unless it is a large one."""
+        if len(self._remembered) >= REMEMBERED_MAX:
+            self._remembered.clear()
+        if len(row.value) <= REMEMBERED_BYTES_MAX:
+            self._remembered[key] = row
+        else:
+            self._remembered.pop(key, None)
+
 
 def _opened(data: bytes | None) -> AcceptorRow:
-    return decode(data, AcceptorRow) if data is not None else AcceptorRow()
+    return decode(data, AcceptorRow) if data is not None else acceptor.BLANK
 
 
 def _apply(row: AcceptorRow, ask: Prepare | Accept) -> tuple[AcceptorRow, Held]:

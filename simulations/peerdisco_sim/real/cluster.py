@@ -87,9 +87,14 @@ class RealCluster:
             self.wait(lambda: self._answers(daemon), START_S_MAX, f"{name} did not start")
         return daemon
 
-    def rest(self) -> Rest:
-        """A client of its own that knows all daemons; call it on the clients' host."""
-        addresses = tuple(daemon.http_address for daemon in self.daemons.values())
+    def rest(self, first: int = 0) -> Rest:
+        """A client of its own that knows all daemons; call it on the clients' host.
+
+        It prefers the daemon whose number, counted round and round, is `first`.
+        """
+        known = [daemon.http_address for daemon in self.daemons.values()]
+        first %= len(known)
+        addresses = (*known[first:], *known[:first])
         if self._switch is None:
             target = Target(addresses)
         else:

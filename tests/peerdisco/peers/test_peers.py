@@ -8,7 +8,7 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Self
 
 import aiohttp
@@ -18,6 +18,7 @@ from aiohttp import web
 from peerdisco.host.tls import MutualTls
 from peerdisco.peers import Peers
 from peerdisco.peers.links import CONNECT_TIMEOUT_S
+from peerdisco.peers.service import STREAMED_BODY_BYTES_MAX
 from peerdisco.security.secrets import node_id_of_private
 
 SECRET = bytes(range(32))
@@ -52,6 +53,15 @@ class Pair:
             for index in (0, 1)
         ]
 
+    async def listen(self, index: int) -> None:
+        """Let one of the two listen, and call out, until its stack is closed."""
+        listening = self.peers[index].listening("127.0.0.1", self.ports[index], web.RouteTableDef())
+        await self.stacks[index].enter_async_context(listening)
+
+    def streams(self) -> list[object]:
+        """The streams for calls from the first to the second."""
+        return list(self.peers[0]._calls._streams.values())
+
     def _on_frame(self, sender: str, frame: bytes) -> None:
         self.frames.append((sender, frame))
         self.frame_arrived.set()
@@ -61,13 +71,20 @@ class Pair:
         self.link_lost.set()
 
     async def __aenter__(self) -> Self:
-        for peers, port, stack in zip(self.peers, self.ports, self.stacks, strict=True):
-            await stack.enter_async_context(peers.listening("127.0.0.1", port, web.RouteTableDef()))
+        for index in (0, 1):
+            await self.listen(index)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         for stack in self.stacks:
             await stack.aclose()
+
+
+async def outcome(work: Coroutine[None, None, bytes]) -> bytes | OSError:
+    try:
+        return await work
+    except OSError as error:
+        return error
 
 
 async def echo(sender: str, body: bytes) -> bytes:
@@ -119,6 +136,84 @@ async def test_a_silent_handler_is_a_timeout_for_the_caller() -> None:
         pair.peers[1].serve("silent", silent)
         with pytest.raises(TimeoutError):
             await pair.peers[0].call(IDS[1], "silent", b"", timeout=0.2)
+
+
+async def test_calls_share_a_stream_and_do_not_wait_for_each_other() -> None:
+    go = asyncio.Event()
+
+    async def slow(sender: str, body: bytes) -> bytes:
+        await go.wait()
+        return b"slow"
+
+    async with Pair() as pair:
+        pair.peers[1].serve("echo", echo)
+        pair.peers[1].serve("slow", slow)
+        async with asyncio.TaskGroup() as group:
+            first = group.create_task(pair.peers[0].call(IDS[1], "slow", b"", timeout=5))
+            for number in range(20):
+                answer = await pair.peers[0].call(IDS[1], "echo", b"%d" % number, timeout=5)
+                assert answer == IDS[0].encode() + b" %d" % number
+            assert not first.done()
+            go.set()
+        assert first.result() == b"slow"
+        assert len(pair.streams()) == 1
+
+
+async def test_a_long_body_does_not_use_the_stream() -> None:
+    async with Pair() as pair:
+        pair.peers[1].serve("echo", echo)
+        body = bytes(STREAMED_BODY_BYTES_MAX + 1)
+        answer = await pair.peers[0].call(IDS[1], "echo", body, timeout=5)
+        assert answer == IDS[0].encode() + b" " + body
+        assert pair.streams() == []
+
+
+async def test_a_stream_that_broke_is_told_to_who_waits_and_made_again_for_the_next() -> None:
+    started = asyncio.Event()
+
+    async def silent(sender: str, body: bytes) -> bytes:
+        started.set()
+        await asyncio.sleep(60)
+        return b""
+
+    async with Pair() as pair:
+        pair.peers[1].serve("silent", silent)
+        pair.peers[1].serve("echo", echo)
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(
+                outcome(pair.peers[0].call(IDS[1], "silent", b"", timeout=5))
+            )
+            await started.wait()
+            await pair.stacks[1].aclose()
+        assert isinstance(waiting.result(), ConnectionResetError)
+        await pair.listen(1)
+        assert await pair.peers[0].call(IDS[1], "echo", b"", timeout=5)
+
+
+async def test_a_stream_on_which_nothing_comes_any_more_is_given_up() -> None:
+    """After a partition a new connection is there at once; the old one waits for its timers."""
+
+    async def silent(sender: str, body: bytes) -> bytes:
+        await asyncio.sleep(60)
+        return b""
+
+    async with Pair() as pair:
+        pair.peers[1].serve("silent", silent)
+        pair.peers[1].serve("echo", echo)
+        await pair.peers[0].call(IDS[1], "echo", b"", timeout=5)
+        old = pair.streams()
+        with pytest.raises(TimeoutError):
+            await pair.peers[0].call(IDS[1], "silent", b"", timeout=0.2)
+        await pair.peers[0].call(IDS[1], "echo", b"", timeout=5)
+        assert len(pair.streams()) == 1
+        assert pair.streams() != old
+
+
+async def test_a_frame_that_is_no_call_ends_the_stream() -> None:
+    async with Pair() as pair, pair.peers[0]._socket(IDS[1], "/calls", None) as socket:
+        await socket.send_bytes(b"nonsense")
+        message = await socket.receive(5)
+        assert message.type is aiohttp.WSMsgType.CLOSE
 
 
 async def test_a_fetch_streams_and_a_broken_one_never_looks_complete() -> None:
@@ -205,7 +300,7 @@ async def test_a_link_to_a_peer_that_accepts_and_says_nothing_is_given_up_in_tim
             pair.ports[1] = mute.getsockname()[1]
             async with asyncio.timeout(CONNECT_TIMEOUT_S + 2):
                 with pytest.raises(TimeoutError):
-                    async with pair.peers[0]._link(IDS[1]):
+                    async with pair.peers[0]._socket(IDS[1], "/link", None):
                         pass
 
 
