@@ -85,6 +85,7 @@ class AsyncDDFS:
     history = _awaited(DDFS.history)
     urls = _awaited(DDFS.urls)
     blobs = _awaited(DDFS.blobs)
+    blobs_of = _awaited(DDFS.blobs_of)
     exists = _awaited(DDFS.exists)
     delete = _awaited(DDFS.delete)
     attrs = _awaited(DDFS.attrs)

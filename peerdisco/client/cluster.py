@@ -197,9 +197,17 @@ class Cluster:
             query["owner"] = owner
         return self.session.call("POST", "/api/v1/blobs", BlobView, query=query, body=body)
 
-    def open_blob(self, blob: str) -> RemoteFile:
-        """A blob as a binary file that survives the death of the node it is read from."""
-        return RemoteFile(self.session, f"/api/v1/blobs/{quote(blob, safe='')}")
+    def open_blob(self, blob: str, *, start: int = 0, stop: int | None = None) -> RemoteFile:
+        """A blob as a binary file that survives the death of the node it is read from.
+
+        With `start` and `stop` only that part of it, which it must have.
+        """
+        return RemoteFile(self.session, _blob(blob), start=start, stop=stop)
+
+    def blob_size(self, blob: str) -> int:
+        """How many bytes a blob has."""
+        with self.session.stream("HEAD", _blob(blob)) as response:
+            return int(response.headers.get("Content-Length", "0"))
 
     def tag(self, name: str, *, token: str | None = None) -> TagView:
         """A tag. `token` is one of the tag's own here and below; TokenNeeded without it."""
@@ -300,6 +308,10 @@ def _proof(token: str | None) -> dict[str, str]:
 
 def _job(name: str) -> str:
     return f"/api/v1/jobs/{quote(name, safe='')}"
+
+
+def _blob(blob: str) -> str:
+    return f"/api/v1/blobs/{quote(blob, safe='')}"
 
 
 def _raft(name: str) -> str:

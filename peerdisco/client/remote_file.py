@@ -24,14 +24,29 @@ RESUMES_WITHOUT_PROGRESS_MAX = 8
 
 
 class RemoteFile(io.BufferedReader):
-    """Reads one blob from its beginning.
+    """Reads one blob, or a part of it, from beginning to end.
+
+    Args:
+        session: How to reach the cluster.
+        path: Of the blob in the REST API.
+        url: Of the blob.
+        start: First byte of the part.
+        stop: Byte behind the part, which the blob must have; None for the end of the blob.
 
     Attributes:
         url: As it stands in tags.
     """
 
-    def __init__(self, session: Session, path: str, url: str = "") -> None:
-        super().__init__(_Stream(session, path), BUFFER_BYTES)
+    def __init__(
+        self,
+        session: Session,
+        path: str,
+        url: str = "",
+        *,
+        start: int = 0,
+        stop: int | None = None,
+    ) -> None:
+        super().__init__(_Stream(session, path, start, stop), BUFFER_BYTES)
         self.url = url or "blob:" + path.rpartition("/")[2]
 
     def __len__(self) -> int:
@@ -44,11 +59,12 @@ class RemoteFile(io.BufferedReader):
 class _Stream(io.RawIOBase):
     """The bytes of one blob, over as many answers as it takes."""
 
-    def __init__(self, session: Session, path: str) -> None:
+    def __init__(self, session: Session, path: str, start: int, stop: int | None) -> None:
         self._session = session
         self._path = path
-        self._position = 0
-        self._size: int | None = None
+        self._position = start
+        self._stop = stop
+        self._size = stop
         self._answer = ExitStack()
         self._response: HTTPResponse | None = None
         self._resumes = 0
@@ -85,7 +101,9 @@ class _Stream(io.RawIOBase):
     def _open(self) -> HTTPResponse:
         """The answer that is being read, asked for anew from the position where one broke."""
         if self._response is None:
-            headers = {"Range": f"bytes={self._position}-"} if self._position else {}
+            last = "" if self._stop is None else self._stop - 1
+            whole = not self._position and self._stop is None
+            headers = {} if whole else {"Range": f"bytes={self._position}-{last}"}
             self._response = self._answer.enter_context(
                 self._session.stream("GET", self._path, headers=headers)
             )

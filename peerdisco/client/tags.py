@@ -105,10 +105,21 @@ class TagMethods:
         """
         ref = parse_tag(tag)
         proof = self.read_token(ref, token)
-        urls = self.cluster.tag(ref.name, token=proof).urls
-        above = frozenset([ref.name])
+        view = self.cluster.tag(ref.name, token=proof)
+        return self.blobs_of(view, ignore_missing=ignore_missing, token=proof)
+
+    def blobs_of(
+        self, view: TagView, *, ignore_missing: bool = True, token: str | None = None
+    ) -> list[list[str]]:
+        """Like `blobs`, of a tag that was read already."""
         return list(
-            expand(self.cluster, urls, token=proof, ignore_missing=ignore_missing, above=above)
+            expand(
+                self.cluster,
+                view.urls,
+                token=self.read_token(TagRef(view.name), token),
+                ignore_missing=ignore_missing,
+                above=frozenset([view.name]),
+            )
         )
 
     def walk(

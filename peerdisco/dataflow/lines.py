@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import io
 import struct
-from bisect import bisect_right
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -37,6 +38,8 @@ FRAME_BYTES_MAX = 1 << 30
 """...and no line, so no frame, is longer than this."""
 FRAMES_MAX = 1 << 22
 READ_BYTES = 1 << 18
+
+ReadAt = Callable[[int, int], bytes]
 
 _ENTRY = struct.Struct("<II")
 _FOOTER = struct.Struct("<IBI")
@@ -74,6 +77,55 @@ def is_lines(head: bytes) -> bool:
     return head.startswith(MAGIC)
 
 
+class Frames:
+    """Where the frames of a chunk are, and what they hold: for reading any part of the text.
+
+    Args:
+        read_at: Reads so many bytes of the chunk at a place; short only at its end.
+        end: Size of the chunk.
+
+    Attributes:
+        size: Bytes of text.
+
+    Raises CorruptRecords.
+    """
+
+    def __init__(self, read_at: ReadAt, end: int) -> None:
+        self._read_at = read_at
+        stored, text = _read_table(self._read, end)
+        self._stored = [0, *accumulate(stored)]
+        self._text = [0, *accumulate(text)]
+        self._decompressor = zstandard.ZstdDecompressor()
+        self.size = self._text[-1]
+
+    def text(self, start: int, stop: int) -> tuple[int, bytes]:
+        """The text of all frames that hold a part of that range, and where it begins."""
+        first = bisect_right(self._text, start) - 1
+        last = max(first + 1, bisect_left(self._text, min(stop, self.size)))
+        place = self._stored[first]
+        data = memoryview(self._read(place, self._stored[last] - place))
+        parts = []
+        for number in range(first, last):
+            begin, end = (self._stored[each] - place for each in (number, number + 1))
+            parts.append(self._decompress(number, data[begin:end]))
+        return self._text[first], parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _read(self, start: int, size: int) -> bytes:
+        data = self._read_at(start, size) if start >= 0 else b""
+        if len(data) != size:
+            raise CorruptRecords("a compressed text is cut short")
+        return data
+
+    def _decompress(self, number: int, stored: memoryview) -> bytes:
+        size = self._text[number + 1] - self._text[number]
+        try:
+            if zstandard.frame_content_size(stored) != size:
+                raise CorruptRecords("a compressed text is damaged: its table is wrong")
+            return self._decompressor.decompress(stored)
+        except zstandard.ZstdError as error:
+            raise CorruptRecords(f"a compressed text is damaged: {error}") from None
+
+
 class LinesFile(io.RawIOBase):
     """The text in a chunk, as a file that can be read from any place.
 
@@ -85,18 +137,14 @@ class LinesFile(io.RawIOBase):
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        stored, text = _read_table(file)
-        self._stored = [0, *accumulate(stored)]
-        self._text = [0, *accumulate(text)]
-        self._decompressor = zstandard.ZstdDecompressor()
+        self._frames = Frames(partial(_read_at, file), file.seek(0, io.SEEK_END))
         self._position = 0
-        self._number = -1
-        self._frame = b""
+        self._begin, self._text = 0, b""
 
     @property
     def size(self) -> int:
         """Bytes of text."""
-        return self._text[-1]
+        return self._frames.size
 
     def readable(self) -> bool:
         """It is."""
@@ -123,12 +171,10 @@ class LinesFile(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         if self._position >= self.size or not view:
             return 0
-        number = bisect_right(self._text, self._position) - 1
-        if number != self._number:
-            self._frame = self._read_frame(number)
-            self._number = number
-        start = self._position - self._text[number]
-        part = memoryview(self._frame)[start : start + len(view)]
+        if not self._begin <= self._position < self._begin + len(self._text):
+            self._begin, self._text = self._frames.text(self._position, self._position + 1)
+        start = self._position - self._begin
+        part = memoryview(self._text)[start : start + len(view)]
         view[: len(part)] = part
         self._position += len(part)
         return len(part)
@@ -137,18 +183,6 @@ class LinesFile(io.RawIOBase):
         """Close the chunk too."""
         self._file.close()
         super().close()
-
-    def _read_frame(self, number: int) -> bytes:
-        start, stop = self._stored[number : number + 2]
-        size = self._text[number + 1] - self._text[number]
-        self._file.seek(start)
-        stored = self._file.read(stop - start)
-        try:
-            if zstandard.frame_content_size(stored) != size:
-                raise CorruptRecords("a compressed text is damaged: its table is wrong")
-            return self._decompressor.decompress(stored)
-        except zstandard.ZstdError as error:
-            raise CorruptRecords(f"a compressed text is damaged: {error}") from None
 
 
 def decoded(file: BinaryIO) -> tuple[BinaryIO, int]:
@@ -240,25 +274,20 @@ def _fill(file: BinaryIO, data: bytes, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _read_table(file: BinaryIO) -> tuple[list[int], list[int]]:
+def _read_table(read: ReadAt, end: int) -> tuple[list[int], list[int]]:
     """Stored sizes and sizes of text of all frames."""
-    end = file.seek(0, io.SEEK_END)
     start = end - _FOOTER.size
-    frames, flags, magic = _FOOTER.unpack(_read_at(file, max(0, start), _FOOTER.size))
+    frames, flags, magic = _FOOTER.unpack(read(start, _FOOTER.size))
     if magic != SEEKABLE or flags or not 0 < frames <= FRAMES_MAX:
         raise CorruptRecords("a compressed text is damaged or cut short: it has no table")
     start -= frames * _ENTRY.size
-    entries = list(_ENTRY.iter_unpack(_read_at(file, max(0, start), frames * _ENTRY.size)))
+    entries = list(_ENTRY.iter_unpack(read(start, frames * _ENTRY.size)))
     stored, text = [entry[0] for entry in entries], [entry[1] for entry in entries]
     if sum(stored) != start - 8 or text[0] or max(text) > FRAME_BYTES_MAX:
         raise CorruptRecords("a compressed text is damaged: its table is wrong")
-    file.seek(0)
     return stored, text
 
 
 def _read_at(file: BinaryIO, start: int, size: int) -> bytes:
     file.seek(start)
-    data = file.read(size)
-    if len(data) != size:
-        raise CorruptRecords("a compressed text is cut short")
-    return data
+    return file.read(size)
