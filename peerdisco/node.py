@@ -427,8 +427,7 @@ class Node:
         self.membership.evidence(peer, "its TCP port refuses connections")
 
     def _address_of(self, node: str) -> Address | None:
-        member = self.membership.member(node)
-        return member.address if member is not None else None
+        return self.membership.address_of(node)
 
     def _other_addresses(self) -> list[Address]:
         me = self.identity.node_id
@@ -457,8 +456,7 @@ class _Members:
         return self._membership.alive()
 
     def address_of(self, node: str) -> Address | None:
-        member = self._membership.member(node)
-        return member.address if member is not None else None
+        return self._membership.address_of(node)
 
 
 def _first(group: ExceptionGroup[Exception]) -> PeerdiscoError | None:

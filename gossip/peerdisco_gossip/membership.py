@@ -111,6 +111,11 @@ class Membership:
         record = self._core.members.get(node_id)
         return record.snapshot() if record is not None else None
 
+    def address_of(self, node_id: str) -> Address | None:
+        """Where a member is reached, or None when nothing is known of it."""
+        record = self._core.members.get(node_id)
+        return record.address if record is not None else None
+
     def alive(self) -> list[str]:
         """The ids of those who are ALIVE or SUSPECT, this node included, sorted."""
         return sorted(record.id for record in self._core.members.present())

@@ -40,6 +40,8 @@ READ_AHEAD_BYTES = 512 << 10
 """How much of a stream is received before its reader takes it; the library's 64 KiB would stop the
 socket all the time."""
 SHUTDOWN_TIMEOUT_S = 1.0
+UNUSED_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+"""What the library adds to each request and no peer reads."""
 
 
 class Peers:
@@ -102,7 +104,12 @@ class Peers:
         try:
             site = web.TCPSite(runner, hosts, port, ssl_context=self._security.server_context())
             await site.start()
-            session = aiohttp.ClientSession(connector=connector, read_bufsize=READ_AHEAD_BYTES)
+            session = aiohttp.ClientSession(
+                connector=connector,
+                read_bufsize=READ_AHEAD_BYTES,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers=UNUSED_HEADERS,
+            )
             async with session as self._session, self.links.running(), self._calls.running():
                 yield
         finally:

@@ -121,6 +121,7 @@ class NodeLoop(base_events.BaseEventLoop):
         order = self.world.next_order()
         name = name or f"{self.node.name}#{order}"
         task = SimTask(coro, order=order, loop=self, name=name, context=context)
+        self.world.tasks.add(task)
         if self.dead:
             # A finalizer of the dead process: what it starts never runs, and nobody is to blame.
             coro.close()

@@ -32,20 +32,23 @@ def tear_down(world: World, run: Callable[[float], None]) -> None:
         loop.dead = False
         loop.busy_until = loop.cost_s = 0.0
     for seconds in _ROUNDS_S:
-        tasks = _tasks(loops)
+        tasks = _tasks(world, loops)
         if not tasks and not gc.collect():
             break
         for task in tasks:
             task.cancel()
         run(world.now + seconds)
-    for task in _tasks(loops):
+    for task in _tasks(world, loops):
         _close(task)
     for loop in loops:
         loop.dead = True
 
 
-def _tasks(loops: list[NodeLoop]) -> list[asyncio.Task[Any]]:
-    return [task for loop in loops for task in sorted(asyncio.all_tasks(loop), key=hash)]
+def _tasks(world: World, loops: list[NodeLoop]) -> list[asyncio.Task[Any]]:
+    """Those that are not done, loop by loop, the oldest first."""
+    rank: dict[object, int] = {loop: number for number, loop in enumerate(loops)}
+    left = [(rank[task.get_loop()], hash(task), task) for task in world.tasks if not task.done()]
+    return [task for _, _, task in sorted(left)]
 
 
 def _close(task: asyncio.Task[Any]) -> None:

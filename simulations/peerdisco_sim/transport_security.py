@@ -8,6 +8,7 @@ TLS does; that is what the scenario under real TLS is for.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import ssl
@@ -19,6 +20,7 @@ from peerdisco.security.secrets import ClusterSecret, node_id_of_private
 NODE_HEADER = "X-Peerdisco-Node"
 PROOF_HEADER = "X-Peerdisco-Proof"
 SERVER_HEADER = "X-Peerdisco-Server"
+PROOFS_MAX = 1024
 
 
 class PlaintextSecurity:
@@ -27,6 +29,7 @@ class PlaintextSecurity:
     def __init__(self, secret: bytes, private_key: bytes) -> None:
         self._key = ClusterSecret(secret).plaintext_key
         self._me = node = node_id_of_private(private_key)
+        self._proof = functools.lru_cache(PROOFS_MAX)(self._prove)
         self._headers = {NODE_HEADER: node, PROOF_HEADER: self._proof(node)}
 
     def server_context(self) -> ssl.SSLContext | None:
@@ -55,5 +58,5 @@ class PlaintextSecurity:
             return None
         return node
 
-    def _proof(self, node: str) -> str:
+    def _prove(self, node: str) -> str:
         return hmac.new(self._key, node.encode(), hashlib.sha256).hexdigest()

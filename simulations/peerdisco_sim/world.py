@@ -21,6 +21,7 @@ import itertools
 import struct
 import sys
 import warnings
+import weakref
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -81,6 +82,7 @@ class World:
         self.closing = False
         self.steps_per_instant_max = _STEPS_PER_INSTANT_MAX
         self.graveyard: list[object] = []
+        self.tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
         self.network = Network(self, conditions)
         self._heap: list[Event] = []
         self._serial = 0
