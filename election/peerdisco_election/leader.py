@@ -250,7 +250,7 @@ class Leader:
             progress.become_replicate()
         if news:
             self._advance(now)
-        self._fill(peer)
+        self._fill(peer, tell=self._tell_at is None)
         if self._transferee == peer:
             self._hand_over(peer)
 
@@ -285,7 +285,7 @@ class Leader:
 
     def _broadcast(self, *, tell: bool = False) -> None:
         for peer in self._progress:
-            self._send(peer, tell=tell)
+            self._fill(peer, tell=tell)
 
     def _tell(self, now: float) -> None:
         """Let the followers know of a commit: at once, or with entries that come shortly."""
@@ -295,9 +295,8 @@ class Leader:
         elif self._tell_at is None:
             self._tell_at = now + delay
 
-    def _fill(self, peer: str) -> None:
+    def _fill(self, peer: str, *, tell: bool) -> None:
         """Use the whole window of a follower that streams."""
-        tell = self._tell_at is None
         while self._send(peer, tell=tell) and self._progress[peer].phase is Phase.REPLICATE:
             pass
 

@@ -4,8 +4,8 @@ A file in `conversations/` is a list of blocks. The lines up to `----` are comma
 it what they caused. Run with PEERDISCO_REWRITE=1 to record anew, and review the difference.
 
 `deliver` brings all messages and writes to their end without letting any timer fire; `run SECONDS`
-lets time pass. The groups are watched, as in the product: a quiet one has no timer. A command
-after `quietly` writes nothing down.
+lets time pass. The groups are watched, as in the product: a quiet one has no timer, unless the
+cluster is given `timers yes`. A command after `quietly` writes nothing down.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,19 @@ from peerdisco_election.recovery import force
 from peerdisco_election.status import Cause
 from tests.election import script
 from tests.election.world import QUICK, Cluster, Member, nothing
+
+LIMITS = {
+    "appends": "inflight_appends_max",
+    "window": "inflight_bytes_max",
+    "entries": "append_entries_max",
+    "bytes": "append_bytes_max",
+    "backlog": "uncommitted_bytes_max",
+    "piece": "apply_bytes_max",
+    "chunk": "snapshot_chunk_bytes",
+    "largest": "snapshot_bytes_max",
+    "trailing": "trailing_entries",
+}
+"""What `cluster NAMES` may be given as pairs of a word and a number, beside those in `_begin`."""
 
 FILES = sorted((Path(__file__).parent / "conversations").glob("*.txt"))
 
@@ -72,13 +86,16 @@ class Scribe:
                 pytest.fail(f"no such command: {words}")
 
     def _begin(self, names: str, options: dict[str, str]) -> None:
-        snapshots = int(options.get("snapshots", 1 << 30))
-        config = dataclasses.replace(QUICK, notice_delay=float(options.get("notice", 0)))
+        voters = options.pop("voters", None)
+        snapshots = int(options.pop("snapshots", 1 << 30))
+        timers = options.pop("timers", "no")
+        notice = float(options.pop("notice", 0))
+        limits: dict[str, Any] = {LIMITS[name]: int(value) for name, value in options.items()}
         self.cluster = Cluster(
             names,
-            options.get("voters"),
-            config=config,
-            watched=True,
+            voters,
+            config=dataclasses.replace(QUICK, notice_delay=notice, **limits),
+            watched=timers == "no",
             snapshot_entries=snapshots,
         )
         self.cluster.trace = lambda line: self.lines.append(f"  {line}")
@@ -90,6 +107,8 @@ class Scribe:
                 member.run(lambda: core.campaign(now))
             case "propose", commands:
                 member.run(lambda: core.propose([one.encode() for one in commands], now))
+            case "sync", []:
+                member.sync()
             case "crash", []:
                 member.crash()
             case "boot", []:
@@ -101,6 +120,8 @@ class Scribe:
                 member.step(leader, Heartbeat(term))
             case "suspect", []:
                 member.run(lambda: core.suspect(now, Cause.EVIDENCE, soon=True))
+            case "unreachable", [peer]:
+                member.run(lambda: core.unreachable(peer, now))
             case "silent", [peer]:
                 member.run(lambda: core.silent(peer, now))
             case "forget", []:

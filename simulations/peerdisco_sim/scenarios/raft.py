@@ -3,7 +3,7 @@
 Two groups of three voters on four nodes, each with the real driver, links, datagrams and a store.
 Clients append to replicated ledgers in sessions, repeating what they do not know the outcome of,
 and read. Power cuts, kills, partitions, pauses, slow, full and failing disks strike, half of them
-at a leader; members change, those that went forget the group and may be wanted again, and
+or more at a leader; members change, those that went forget the group and may be wanted again, and
 leadership is handed over.
 
 Judged: the rules of Raft (`checkers/raft_rules.py`), by looking into cores and stores; that every
@@ -140,6 +140,7 @@ class Play:
         self._changing: dict[str, RaftNode] = {}
         self.operations = 0
         self._config = self._draw_config(self.draws)
+        self._aim = self.draws.choice([0.5, 0.9])
         size = min(3, nodes)
         founders = {"one": self.names[:size], "two": self.names[-size:]}
         self._plans = {group: Plan(voters, voters) for group, voters in founders.items()}
@@ -265,7 +266,7 @@ class Play:
     def _disturb(self) -> None:
         draws = self.draws
         name = draws.choice(self.names)
-        if draws.random() < 0.5:
+        if draws.random() < self._aim:
             name = self._leader() or name
         disasters: list[Callable[[str], None]] = [
             self._crash,
