@@ -4,7 +4,8 @@ Each node walks the replicas on its own shelf: at start, after every change of t
 then. Single blobs that a put or a corrupt read reported are looked at in between. It asks the homes
 of each whether they hold it (merging pins on the way) and lets the backlog know who lacks a copy.
 Of several holders one sends, chosen by hash, so a new home gets one copy and not two, and when a
-node is lost all that have copies of its blobs send their share.
+node is lost all that have copies of its blobs send their share. Who has sent his share takes over
+from those that have not, from the other end of their work.
 
 Sending is the work of a few tasks that go through the backlog, most urgent first, at a pace that
 yields to the foreground; a blob that has one copy left yields to nobody. Nothing has to be saved:
@@ -51,6 +52,8 @@ logger = logging.getLogger(__name__)
 LOOK = "dht/blob/look"
 URGENT_MAX = 10_000
 """Single blobs that may wait; more of them make a full walk instead."""
+TAKEN_OVER = 4
+"""Blobs that an idle node takes over from others at a time."""
 BACKLOG_MAX = 100_000
 """Copies that may wait to be sent before the walk pauses."""
 
@@ -82,6 +85,7 @@ class Repair:
         self._emptier = asyncio.Event()
         self._urgent: dict[str, None] = {}
         self._lost: dict[str, None] = {}
+        self._left_to_others: dict[str, float] = {}
         self._news = asyncio.Event()
         self._walk_due = asyncio.Event()
         self._walking = False
@@ -179,10 +183,17 @@ class Repair:
                 await self._emptier.wait()
         self._walking = False
 
-    async def _check(self, rows: Sequence[tuple[str, BlobRow]], *, caches: bool = False) -> None:
+    async def _check(
+        self,
+        rows: Sequence[tuple[str, BlobRow]],
+        *,
+        caches: bool = False,
+        take_over: bool = False,
+    ) -> None:
         """See to a batch of blobs; those whose homes did not all answer are tried again.
 
         Caches are nobody's promise, but a writer's is all that knows of a home it did not reach.
+        With `take_over` this node sends although it is another's turn.
         """
         mine = {
             blob: row
@@ -206,11 +217,11 @@ class Repair:
             lacking = [h for h, s in state.items() if s and s.copy is Copy.MISSING]
             full = [h for h, s in state.items() if s and s.copy is Copy.FULL]
             holding = [h for h, s in state.items() if s and s.copy is Copy.HELD]
-            sender = self._sender_of(blob, holding)
+            sender = self._me if take_over else self._sender_of(blob, holding)
             if lacking and sender == self._me:
                 self._add(Errand(1 + len(holding), row.size, blob, home) for home in lacking)
             elif lacking:
-                self._try_again(blob)
+                self._leave(blob)
                 others.setdefault(sender, []).append(blob)
             elif full and sender == self._me:
                 self._spill(blob, row, 1 + len(holding), len(full))
@@ -249,6 +260,13 @@ class Repair:
     def _try_again(self, blob: str) -> None:
         if len(self._urgent) < URGENT_MAX:
             self._urgent[blob] = None
+        else:
+            self._overflowed = True
+
+    def _leave(self, blob: str) -> None:
+        """It is another's turn; when this node has nothing to do, it looks again."""
+        if len(self._left_to_others) < URGENT_MAX:
+            self._left_to_others[blob] = asyncio.get_running_loop().time()
         else:
             self._overflowed = True
 
@@ -311,7 +329,7 @@ class Repair:
             errand = self._backlog.take()
             if errand is None:
                 self._filled.clear()
-                await self._filled.wait()
+                await self._idle()
                 continue
             stored = await self._send(errand)
             sent = stored.copy is Copy.HELD
@@ -332,6 +350,27 @@ class Repair:
         if errand.node in stand_ins:
             stand_ins = stand_ins[stand_ins.index(errand.node) + 1 :]
         self._add(replace(errand, node=node, stand_in=True) for node in stand_ins[:1])
+
+    async def _idle(self) -> None:
+        """Wait for work, or take over what others should have sent and have not.
+
+        They go through it in order of ids, so this begins at the end.
+        """
+        now, patience_s = asyncio.get_running_loop().time(), 2 * self._config.retry_s
+        chosen: list[tuple[str, BlobRow]] = []
+        while self._left_to_others and len(chosen) < TAKEN_OVER:
+            blob, since = self._left_to_others.popitem()
+            if now - since < patience_s:
+                self._left_to_others[blob] = since
+                break
+            if (row := self._shelf.row(blob)) is not None:
+                chosen.append((blob, row))
+        if chosen:
+            await self._check(chosen, caches=True, take_over=True)
+        elif self._left_to_others:
+            await _wait(self._filled, self._config.retry_s)
+        else:
+            await self._filled.wait()
 
     async def _send(self, errand: Errand) -> Stored:
         row = self._shelf.row(errand.blob)

@@ -12,8 +12,9 @@ from peerdisco_sim.scenario import Scenario
 from peerdisco_sim.scenarios.echo import ECHO
 from peerdisco_sim.scenarios.mapreduce import MAPREDUCE
 from peerdisco_sim.scenarios.raft import RAFT
+from peerdisco_sim.scenarios.rebuild import REBUILD
 from peerdisco_sim.scenarios.swim import SWIM
 
 SCENARIOS: Mapping[str, Scenario] = {
-    scenario.name: scenario for scenario in (ECHO, MAPREDUCE, RAFT, SWIM)
+    scenario.name: scenario for scenario in (ECHO, MAPREDUCE, RAFT, REBUILD, SWIM)
 }
