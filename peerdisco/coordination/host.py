@@ -211,13 +211,16 @@ class Host:
     async def _complete(self, hosted: _Hosted) -> None:
         """Let the other voters join a group that cannot elect.
 
-        Its founder may have asked a bare majority, of which one is gone for good. Only where the
-        pointer and the group agree on the voters: then no change of voters is under way, and
-        whoever has not joined has never voted in it.
+        Its founder may have asked a bare majority, of which one is gone for good. Only while the
+        pointer names all voters of the group, and never left one out: then whoever has not joined
+        has never voted in it. That a change of voters is under way does not matter: half of one
+        may be all that the founder got done.
         """
         pointer = await self._pointers.read(hosted.job)
         group = hosted.group
-        if pointer is None or sorted(pointer.voters) != sorted(group.voters):
+        if pointer is None or pointer.removals:
+            return
+        if any(node not in pointer.voters for node in group.voters):
             return
         form = Form(hosted.job, (), campaign=False, era=group.era, floor=group.known_commit)
         for node in group.voters:

@@ -150,11 +150,13 @@ class JobPointer(Message, frozen=True, array_like=True):
         state: Where to look.
         voters: Members of the job's group, first leader first.
         digest: SHA-256 of the pack, which tells a repeated submission from a stolen name.
+        removals: How often voters were left out. Until then no voter can have forgotten the group.
     """
 
     state: PointerState
     voters: tuple[str, ...]
     digest: bytes
+    removals: int = 0
 
 
 class ReplyCode(enum.StrEnum):

@@ -40,7 +40,8 @@ class JobPointers:
         def moved(pointer: JobPointer) -> JobPointer | None:
             if pointer.state is not PointerState.ACTIVE:
                 return None
-            return JobPointer(PointerState.ACTIVE, voters, pointer.digest)
+            removals = pointer.removals + any(node not in voters for node in pointer.voters)
+            return JobPointer(PointerState.ACTIVE, voters, pointer.digest, removals)
 
         return await self._change(job, moved)
 
@@ -50,7 +51,7 @@ class JobPointers:
         def finished(pointer: JobPointer) -> JobPointer | None:
             if pointer.state is PointerState.PURGED:
                 return None
-            return JobPointer(state, pointer.voters, pointer.digest)
+            return JobPointer(state, pointer.voters, pointer.digest, pointer.removals)
 
         return await self._change(job, finished)
 

@@ -11,6 +11,7 @@ import pytest
 
 from peerdisco.coordination.config import CoordinationConfig
 from peerdisco.coordination.messages import Form, JobPointer, PointerState, Reply, ReplyCode
+from peerdisco.coordination.pointers import JobPointers
 from peerdisco.coordination.upkeep import VoterUpkeep, choose_voters, plan_voters
 from peerdisco.messages import decode, encode
 
@@ -140,6 +141,18 @@ async def test_the_pointer_names_old_voters_until_they_are_out() -> None:
     assert group.voters == ("n0", "n1", "n3")
     assert {*group.named_at_change[0]} == {"n0", "n1", "n2", "n3"}
     assert register.named[-1] == group.voters
+
+
+async def test_the_pointer_counts_how_often_a_voter_was_left_out() -> None:
+    """While that is never, whoever has not joined has never voted."""
+    register = Register("n0", "n1", "n2")
+    pointers = JobPointers(register)  # type: ignore[arg-type]  # the parts that are used
+    removals = []
+    for voters in (("n0", "n1", "n2", "n3"), ("n3", "n2", "n1", "n0"), ("n0", "n1", "n3")):
+        assert await pointers.move("j", voters)
+        removals.append(decode(register.value, JobPointer).removals)
+    assert await pointers.finish("j", PointerState.DONE)
+    assert [*removals, decode(register.value, JobPointer).removals] == [0, 0, 1, 1]
 
 
 async def test_the_next_leader_finishes_a_change_that_was_left_half_done() -> None:
