@@ -322,7 +322,7 @@ async def _body(request: web.Request, kind: type[T]) -> T:
     body = await read_body(request, JSON_BYTES_MAX)
     try:
         value = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise Refused(403, "Invalid request body.") from None
     try:
         return msgspec.convert(value, kind)

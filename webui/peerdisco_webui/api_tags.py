@@ -36,8 +36,9 @@ from peerdisco_webui.wire import (
 LIST_DEFAULT, LIST_MAX = 1000, 10_000
 ATTRIBUTE_NAME_MAX = 1024
 ATTRIBUTE_BYTES_MAX = 4096
-URL_CHARACTERS_MAX = 16384
-_URL = re.compile(r"[a-z][a-z0-9+.\-]*:[^\x00-\x1f\x7f]+")
+ENTRY_CHARACTERS_MAX = 16384
+SESSION_CHARACTERS_MAX, SEQUENCE_MAX = 64, 10**15
+_URL = re.compile(r"[a-z][a-z0-9+.\-]*:[^\x00-\x1f\x7f\ud800-\udfff]+")
 _TAG_NAME = re.compile(r"[A-Za-z0-9_.@:+/=\-]{1,511}")
 
 
@@ -71,6 +72,11 @@ class TagsApi:
         """Put URLs in front."""
         change = await read_json(request, Append)
         check_urls(change.urls)
+        if len(change.session) > SESSION_CHARACTERS_MAX or not 0 <= change.sequence < SEQUENCE_MAX:
+            raise BadRequest(
+                f"a session has at most {SESSION_CHARACTERS_MAX} characters, "
+                "and the number of an operation at most 15 digits"
+            )
         caller = caller_of(request)
         return _tag_response(await self._files.append(tag_name(request), change, caller=caller))
 
@@ -147,16 +153,19 @@ class TagsApi:
     async def chunk(self, request: web.Request) -> web.Response:
         """Cut a text at line ends, store the chunks, and put them in front of the tag."""
         name = tag_name(request)
-        caller_of(request)  # bad headers are refused before anything is stored
+        caller = caller_of(request)  # bad headers are refused before anything is stored
         blobs: list[BlobView] = []
         try:
             async with aclosing(chunks_of_lines(stream_body(request))) as chunks:
                 async for chunk in chunks:
-                    blobs.append(await self._files.put(_once(chunk), replicas=None))  # noqa: PERF401 - aclosing needs the loop
+                    blob = await self._files.put(
+                        _once(chunk), replicas=None, tag=name, size=len(chunk), caller=caller
+                    )
+                    blobs.append(blob)
         except LineTooLong as error:
             raise BadRequest(f"{error}; store it as one blob instead") from None
         urls = tuple((blob.url,) for blob in blobs)
-        tag = await self._files.append(name, Append(urls=urls), caller=caller_of(request))
+        tag = await self._files.append(name, Append(urls=urls), caller=caller)
         return json_response(Chunked(tag=tag, blobs=tuple(blobs)), status=201)
 
 
@@ -177,15 +186,17 @@ def _attribute_name(request: web.Request) -> str:
 
 def check_urls(urls: Sequence[Sequence[str]]) -> None:
     """Raises BadRequest or TooLarge for entries that no tag may have."""
-    if any(not replicas for replicas in urls):
-        raise BadRequest("each entry is a list of at least one URL")
-    for url in (url for replicas in urls for url in replicas):
-        if len(url) > URL_CHARACTERS_MAX:
+    for replicas in urls:
+        if not replicas:
+            raise BadRequest("each entry is a list of at least one URL")
+        if sum(map(len, replicas)) > ENTRY_CHARACTERS_MAX:
             raise TooLarge(
-                f"a URL has at most {URL_CHARACTERS_MAX} characters; store more as a blob"
+                f"the URLs of an entry have at most {ENTRY_CHARACTERS_MAX} characters together; "
+                "store more as a blob"
             )
-        if _URL.fullmatch(url) is None:
-            raise BadRequest(f"not a URL, as tags hold them: {url!r:.100}")
+        for url in replicas:
+            if _URL.fullmatch(url) is None:
+                raise BadRequest(f"not a URL, as tags hold them: {url!r:.100}")
 
 
 def _tag_response(tag: TagView) -> web.Response:

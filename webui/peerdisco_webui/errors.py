@@ -62,6 +62,13 @@ class NotFound(ApiError):
     title = "Not found"
 
 
+class TooSlow(ApiError):
+    """The body of the request stopped coming; nothing of it was kept."""
+
+    status = 408
+    title = "Request timeout"
+
+
 class Conflict(ApiError):
     """The thing has changed since the caller looked."""
 

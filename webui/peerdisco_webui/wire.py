@@ -6,6 +6,7 @@ undeclared one is cut off at it. Streams are handed on in pieces and never buffe
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 from typing import TypeVar
@@ -19,6 +20,7 @@ from peerdisco_webui.errors import (
     BadRequest,
     TagTokenNeeded,
     TooLarge,
+    TooSlow,
     Unauthorized,
 )
 from peerdisco_webui.messages import OPERATION_HEADER, PROOF_HEADER, USER_HEADER
@@ -27,6 +29,8 @@ from peerdisco_webui.ports import Caller
 T = TypeVar("T")
 
 JSON_BYTES_MAX = 32 << 20
+BODY_SILENCE_S = 60.0
+"""A body of which nothing comes for so long is given up."""
 PIECE_BYTES_MAX = 1 << 20
 WRITE_BYTES = 256 << 10
 
@@ -68,7 +72,7 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     if request.content_length is not None and request.content_length > limit:
         raise refusal
     body = bytearray()
-    async for piece in request.content.iter_any():
+    async for piece in _pieces(request):
         body += piece
         if len(body) > limit:
             raise refusal
@@ -80,15 +84,28 @@ async def read_json(request: web.Request, kind: type[T]) -> T:
     body = await read_body(request, JSON_BYTES_MAX)
     try:
         return msgspec.json.decode(body, type=kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"the body is not what this route takes: {error}") from None
 
 
 async def stream_body(request: web.Request) -> AsyncIterator[bytes]:
     """The body in pieces. A client that goes away makes this raise, so nothing ends up short."""
-    async for piece in request.content.iter_any():
+    async for piece in _pieces(request):
         for start in range(0, len(piece), PIECE_BYTES_MAX):
             yield piece[start : start + PIECE_BYTES_MAX]
+
+
+async def _pieces(request: web.Request) -> AsyncIterator[bytes]:
+    """The body as it comes. Raises TooSlow when nothing comes for too long."""
+    while True:
+        try:
+            async with asyncio.timeout(BODY_SILENCE_S):
+                piece = await request.content.readany()
+        except TimeoutError:
+            raise TooSlow(f"nothing came for {BODY_SILENCE_S:.0f} seconds") from None
+        if not piece:
+            return
+        yield piece
 
 
 def slices(piece: bytes) -> Iterator[bytes | memoryview]:

@@ -23,6 +23,8 @@ from peerdisco_dht.tags.tokens import NO_CLAIM, Claim, Secret, TokenKind, may_wr
 TAIL_MAX = 256
 """Entries that a head holds before the oldest of them are sealed into a segment."""
 SEGMENT_ENTRIES_MAX = 4096
+SEGMENT_CHARACTERS_MAX = 8 << 20
+"""A segment ends with the entry that brings its URLs over this; readers take far more."""
 ITEMS_MAX = 8192
 """Items (entries and segments) beyond which a head refuses to grow until it is sealed."""
 ATTRIBUTES_MAX = 1000
@@ -349,11 +351,13 @@ def run_to_seal(head: TagHead) -> tuple[int, tuple[Urls, ...]] | None:
     entries = sum(isinstance(item, Entry) for item in head.items)
     if entries <= TAIL_MAX:
         return None
-    behind = 0
+    behind = characters = 0
     run: list[Urls] = []
     for item in reversed(head.items):
-        if isinstance(item, Entry) and len(run) < SEGMENT_ENTRIES_MAX:
+        room = len(run) < SEGMENT_ENTRIES_MAX and characters < SEGMENT_CHARACTERS_MAX
+        if isinstance(item, Entry) and room:
             run.append(item.urls)
+            characters += sum(map(len, item.urls))
         elif run:
             break
         else:
@@ -383,5 +387,13 @@ def entry_name(entry: Urls) -> object:
 
 def pack(urls: Sequence[Urls]) -> list[tuple[Urls, ...]]:
     """Entries cut into contents of segments, in order."""
-    step = SEGMENT_ENTRIES_MAX
-    return [tuple(urls[start : start + step]) for start in range(0, len(urls), step)]
+    segments: list[tuple[Urls, ...]] = []
+    run: list[Urls] = []
+    characters = 0
+    for entry in urls:
+        run.append(entry)
+        characters += sum(map(len, entry))
+        if len(run) == SEGMENT_ENTRIES_MAX or characters >= SEGMENT_CHARACTERS_MAX:
+            segments.append(tuple(run))
+            run, characters = [], 0
+    return [*segments, tuple(run)] if run else segments

@@ -85,6 +85,8 @@ PREFIX = "t/"
 """What names of tag registers begin with, so that kinds never collide."""
 SEGMENTS_AT_A_TIME = 8
 SEGMENT_BYTES_MAX = 64 << 20
+TAIL_CHARACTERS_MAX = 1 << 18
+"""Entries with more in their URLs go into segments right away, however few they are."""
 UNIQUE_TRIES_MAX = 16
 """Lost races after which an append of unique entries gives up."""
 RACE_PAUSE_S = 0.02
@@ -370,7 +372,8 @@ class Tags:
 
     async def _items(self, entries: Sequence[Urls]) -> tuple[Item, ...]:
         """Entries as the head takes them: many at once go into segments right away."""
-        if len(entries) <= TAIL_MAX:
+        characters = sum(len(url) for entry in entries for url in entry)
+        if len(entries) <= TAIL_MAX and characters <= TAIL_CHARACTERS_MAX:
             return tuple(Entry(entry) for entry in entries)
         items: list[Item] = []
         for part in pack(entries):
