@@ -43,7 +43,9 @@ class Oracle:
         if core.role.name is Role.LEADER and self.leaders.get(core.term) != core.me:
             other = self.leaders.setdefault(core.term, core.me)
             assert other == core.me, f"election safety: two leaders in term {core.term}"
-            self._complete(core)
+            # One that is elected late may lack what leaders of later terms have committed.
+            if core.term == max(self.leaders):
+                self._complete(core)
 
     def _monotonic(self, member: Member) -> None:
         core = member.core

@@ -103,6 +103,16 @@ def test_raft_a_committed_entry_that_gets_lost_is_noticed() -> None:
     assert verdicts.taken() == ["R3 committed entry lost"]
 
 
+def test_raft_a_leader_of_an_older_term_may_lack_what_a_later_one_has_committed() -> None:
+    """Its votes were on their way when others elected again: it finds out before it commits."""
+    verdicts = Verdicts()
+    rules = RaftRules(verdicts)
+    rules.led("g", "a", 4, 0, lambda index: None)
+    rules.applied("g", "a", 1, item(4))
+    rules.led("g", "b", 3, 0, lambda index: None)
+    assert verdicts.taken() == []
+
+
 def test_raft_a_commit_before_a_quorum_has_it_on_disk_is_noticed() -> None:
     verdicts = Verdicts()
     rules = RaftRules(verdicts)

@@ -142,6 +142,9 @@ class RaftRules:
         other = known.leaders.setdefault(term, node)
         if other != node:
             self._fail("R1 two leaders", f"{group}: {other} and {node} in term {term}", node)
+        if term < max(known.leaders):
+            # Elected so late that leaders of later terms may have committed what it lacks.
+            return
         if last < known.top:
             detail = f"{group}: leads term {term} with {last} of {known.top} committed entries"
             self._fail("R3 committed entry lost", detail, node)
