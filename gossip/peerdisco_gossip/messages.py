@@ -50,6 +50,7 @@ class BadMessage(ValueError):
 
 
 _HOSTS_CACHED_MAX = 16_384
+_UPDATES_CACHED_MAX = 2048
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True):
@@ -255,6 +256,7 @@ def decode(data: bytes, kind: type[T]) -> T:
         raise BadMessage(f"not a {getattr(kind, '__name__', kind)}: {error}") from None
 
 
+@functools.lru_cache(_UPDATES_CACHED_MAX)  # each rumour is heard from many
 def decode_update(data: bytes) -> Update:
     """One update; raises BadMessage."""
     # The checker cannot see a union as `type[T]`; msgspec takes it as it is.
