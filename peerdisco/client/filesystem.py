@@ -3,10 +3,10 @@
     fsspec.open("ddfs://logs/2026", "rt")        pandas.read_csv("ddfs://table.csv")
 
 A tag is a file. Its colons are slashes and its @ are dots, since tags have neither of these:
-`ddfs://logs/2026.csv` is the tag `logs:2026@csv`, and `logs` is a directory as long as some tag lies
-in it. What a file holds is said in `parts.py`. A file that
-is written replaces its tag when it is closed, not before; one whose `with` block fails changes
-nothing. Which cluster: `peer=`, as everywhere; `token=` for tags that have one.
+`ddfs://logs/2026.csv` is the tag `logs:2026@csv`, and `logs` is a directory as long as some tag
+lies in it. What a file holds is said in `parts.py`. A file that is written replaces its tag when
+it is closed, not before; one whose `with` block fails changes nothing. Which cluster: `peer=`, as
+everywhere; `token=` for tags that have one.
 
 Install `peerdisco[fsspec]`. Names that begin or end with a colon cannot be reached this way.
 """

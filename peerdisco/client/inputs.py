@@ -13,9 +13,11 @@ from pathlib import Path
 
 from peerdisco.client.chunks import Piece, cut, size_for, whole
 from peerdisco.client.cluster import Cluster
-from peerdisco.client.errors import BadInput, NotFound, Refused
+from peerdisco.client.errors import BadInput, NotFound, Refused, TokenNeeded
 from peerdisco.client.names import TAG_SCHEME, has_scheme, input_tag
+from peerdisco.client.tagnames import default_token, istag, parse_tag
 from peerdisco.client.upload import upload
+from peerdisco.client.walking import expand
 
 Input = str | Path | Sequence[str]
 """One input: a name or URL, or the URLs of its replicas."""
@@ -39,8 +41,8 @@ class Resolved:
 
 
 def find_inputs(cluster: Cluster, inputs: Iterable[Input]) -> list[Found]:
-    """Where each input is; nothing is pushed yet. Raises BadInput."""
-    return [_find(cluster, entry) for entry in _as_list(inputs)]
+    """Where each input is; nothing is pushed yet. Raises BadInput and TokenNeeded."""
+    return [place for entry in _as_list(inputs) for place in _find(cluster, entry)]
 
 
 def push_inputs(cluster: Cluster, job: str, found: Sequence[Found], *, split: bool) -> Resolved:
@@ -83,26 +85,40 @@ def _as_list(inputs: Iterable[Input]) -> list[Input]:
         raise BadInput(f"input is a list of names or URLs, not {inputs!r}") from None
 
 
-def _find(cluster: Cluster, entry: Input) -> Found:
-    """A file of this machine, or the URLs of an input elsewhere."""
+def _find(cluster: Cluster, entry: Input) -> list[Found]:
+    """A file of this machine, or the URLs of inputs elsewhere."""
     if isinstance(entry, Path):
-        return _local_file(entry)
+        return [_local_file(entry)]
     if not isinstance(entry, str):
         urls = tuple(entry)
         if not urls or not all(isinstance(url, str) and has_scheme(url) for url in urls):
             raise BadInput(f"a list among the inputs holds the URLs of replicas, unlike {urls!r}")
-        return urls
+        return _find_tag(cluster, urls[0]) if istag(urls[0]) else [urls]
+    if istag(entry):
+        return _find_tag(cluster, entry)
     if has_scheme(entry):
-        return (entry,)
+        return [(entry,)]
     if Path(entry).exists():
-        return _local_file(Path(entry))
+        return [_local_file(Path(entry))]
     if "/" not in entry and _tag_exists(cluster, entry):
-        return (TAG_SCHEME + entry,)
+        return _find_tag(cluster, entry)
     raise BadInput(
         f"there is no input {entry!r}: neither a file on this machine "
         f"({Path(entry).absolute()}), nor a tag of the cluster. "
         "Write file:///path for a file that every node has."
     )
+
+
+def _find_tag(cluster: Cluster, text: str) -> list[Found]:
+    """The tag; one that takes a token for reading is replaced by what is in it now.
+
+    So a token never enters a job, and the nodes need none.
+    """
+    ref = parse_tag(text)
+    token = ref.token if ref.token is not None else default_token(write=False)
+    if token is None or not cluster.tag(ref.name, token=token).read_protected:
+        return [(TAG_SCHEME + ref.name,)]
+    return [tuple(entry) for entry in expand(cluster, [TAG_SCHEME + ref.name], token=token)]
 
 
 def _local_file(path: Path) -> Path:
@@ -118,6 +134,8 @@ def _local_file(path: Path) -> Path:
 def _tag_exists(cluster: Cluster, name: str) -> bool:
     try:
         cluster.tag(name)
+    except TokenNeeded:
+        return True
     except Refused as refusal:
         if isinstance(refusal, NotFound) or refusal.status == BAD_REQUEST:  # not even a tag's name
             return False

@@ -89,6 +89,12 @@ async def _read(
                 failed[url] = _unresolvable(f"there is no tag {name!r}", url)
             except ValueError as error:
                 failed[url] = _unresolvable(f"{name!r} cannot be a tag: {error}", url)
+            except PermissionError as error:
+                failed[url] = _unresolvable(
+                    f"{error}: give the token to the program that submits the job, "
+                    "in DDFS_READ_TOKEN or in the input's URL",
+                    url,
+                )
             except failures as error:
                 failed[url] = error
             else:

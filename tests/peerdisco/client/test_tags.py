@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from peerdisco.client import DDFS, AsyncDDFS, Cluster, InvalidTag, NotFound, Refused, TokenNeeded
+from peerdisco.client.inputs import find_inputs
 from peerdisco.client.tagnames import TagRef, canonizetag, istag, parse_tag, tagname
 
 if TYPE_CHECKING:
@@ -136,3 +137,21 @@ def test_both_classes_have_the_same_methods() -> None:
     assert methods(AsyncDDFS) == methods(DDFS) - names_only
     for name in methods(AsyncDDFS):
         assert getattr(AsyncDDFS, name).__doc__ == getattr(DDFS, name).__doc__
+
+
+def test_a_job_gets_what_is_in_a_protected_tag_and_never_its_token(
+    cluster: Cluster, ddfs: DDFS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ddfs.put("inner", ["raw://2"])
+    ddfs.put("open", ["raw://1"])
+    ddfs.put("t", ["raw://1", "tag://inner", ["raw://3", "raw://4"]], token="s3cret")
+    expected = [("raw://1",), ("raw://2",), ("raw://3", "raw://4")]
+    for entry in ("tag://me:s3cret@host/t", ["tag://s3cret@host/t"]):
+        assert find_inputs(cluster, [entry]) == expected
+    assert find_inputs(cluster, ["tag://open", "tag://me:x@host/open"]) == [("tag://open",)] * 2
+    with pytest.raises(TokenNeeded):
+        find_inputs(cluster, ["tag://me:wrong@host/t"])
+    # Without a token the nodes are asked, and say what is missing.
+    assert find_inputs(cluster, ["t"]) == [("tag://t",)]
+    monkeypatch.setenv("DDFS_READ_TOKEN", "s3cret")
+    assert find_inputs(cluster, ["t", "open"]) == [*expected, ("tag://open",)]

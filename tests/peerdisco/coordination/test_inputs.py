@@ -24,6 +24,8 @@ class Tags:
         self.reads.append(name)
         if name == "away":
             raise Unavailable(name)
+        if name == "secret":
+            raise PermissionError("tag secret needs its read token")
         if name == "bad name":
             raise ValueError("no blanks")
         return SimpleNamespace(urls=self.urls[name])
@@ -74,6 +76,11 @@ async def test_a_cycle_of_tags_ends() -> None:
 async def test_a_tag_that_cannot_exist_is_named(name: str) -> None:
     with pytest.raises(Unresolvable, match=name):
         await expand(Tags(), f"tag://{name}")
+
+
+async def test_a_tag_that_takes_a_token_says_where_to_give_it() -> None:
+    with pytest.raises(Unresolvable, match=r"needs its read token: give .* DDFS_READ_TOKEN"):
+        await expand(Tags(), "tag://secret")
 
 
 async def test_a_tag_that_cannot_be_read_now_is_not_called_missing() -> None:
