@@ -22,6 +22,7 @@ from peerdisco_dht.errors import (
     Limit,
     NoSuchBlob,
     NoSuchTag,
+    OverQuota,
     StorageError,
     StorageFull,
     Unavailable,
@@ -45,6 +46,7 @@ from peerdisco_dht.layout import (
 )
 from peerdisco_dht.messages import BadMessage, decode, encode
 from peerdisco_dht.movement import Movement, Share
+from peerdisco_dht.quotas import Quota, QuotaKind, Quotas
 from peerdisco_dht.registers.registers import Registers, Versioned
 from peerdisco_dht.scrub import ScrubPass, ScrubState
 from peerdisco_dht.space import Space, SpaceState
@@ -93,6 +95,9 @@ __all__ = [
     "Health",
     "Usage",
     "Question",
+    "Quota",
+    "QuotaKind",
+    "Quotas",
     "Used",
     "RepairProgress",
     "Space",
@@ -120,6 +125,7 @@ __all__ = [
     "Denied",
     "Limit",
     "StorageFull",
+    "OverQuota",
     "Unavailable",
     "Forgotten",
 ]

@@ -35,6 +35,10 @@ class StorageFull(StorageError):
     """This node has no room for a blob; another one may. Nothing was stored."""
 
 
+class OverQuota(StorageError):
+    """A quota does not allow so much; the message names it, what is used, and the limit."""
+
+
 class Unavailable(StorageError):
     """Too few of the responsible nodes could be reached; try again later.
 

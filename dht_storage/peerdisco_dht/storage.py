@@ -3,8 +3,6 @@
 Read this first. A node's storage offers `blobs`, `tags` and `registers` to the node's other parts
 and the same services to its peers. All of it follows one layout, which the composition root
 adopts from the Raft group "layout" (or from gossip); nothing here elects or counts anybody.
-
-What is left out so far: quotas.
 """
 
 from __future__ import annotations
@@ -35,6 +33,7 @@ from peerdisco_dht.messages import BadMessage
 from peerdisco_dht.movement import Movement, movement, shares_of
 from peerdisco_dht.pacing import Throttle, Traffic
 from peerdisco_dht.ports import Datagrams, Disk, Members, NodeId, Rpc, Store
+from peerdisco_dht.quotas import Quotas
 from peerdisco_dht.registers.acceptors import Acceptors
 from peerdisco_dht.registers.coordinator import Coordinator
 from peerdisco_dht.registers.handover import Handover
@@ -129,6 +128,7 @@ class Storage:
             entropy, config,
         )  # fmt: skip
         self.usage = Usage(self.tags, self._keeper, members, rpc, config)
+        self.quotas = Quotas(self.registers, self.usage, self._background)
         self._owner_of = owner_of
         Participant(me, self._shelf, disk, index, leases, epochs, self._keeper, config)
         Marker(epochs, self._keeper, router, self._references, config)

@@ -8,6 +8,8 @@ import click
 
 from peerdisco.cli.output import client_command
 
+_KIND = click.argument("kind", type=click.Choice(["owner", "prefix"]))
+
 if TYPE_CHECKING:
     from peerdisco.cli.output import Output
     from peerdisco.client.cluster import Cluster
@@ -105,5 +107,65 @@ def du(prefix: str, owner: str, cluster: Cluster, output: Output) -> None:
         click.echo(f"{used.unknown} blobs were not found: it may be more", err=True)
 
 
-COMMANDS = (df, du, scrub)
+@click.group()
+def quota() -> None:
+    """Limits on the bytes and tags of an owner, or of all tags of a prefix."""
+
+
+@quota.command("show")
+@client_command
+def show_quotas(cluster: Cluster, output: Output) -> None:
+    """All quotas, and what is used of them now."""
+    from peerdisco_webui.present import size
+
+    quotas = cluster.quotas()
+    rows = [
+        (
+            one.kind.value,
+            one.name,
+            size(one.used_bytes),
+            "" if one.bytes is None else size(one.bytes),
+            one.used_tags,
+            "" if one.tags is None else one.tags,
+        )
+        for one in quotas
+    ]
+    output.table(("Kind", "Name", "Bytes used", "Limit", "Tags used", "Limit"), rows, quotas)
+
+
+@quota.command("set")
+@_KIND
+@click.argument("name")
+@click.option("--bytes", "bytes_max", type=click.IntRange(0), help="Each blob counts once.")
+@click.option("--tags", "tags_max", type=click.IntRange(0), help="Number of tags.")
+@client_command
+def set_quota(
+    kind: str,
+    name: str,
+    bytes_max: int | None,
+    tags_max: int | None,
+    cluster: Cluster,
+    output: Output,
+) -> None:
+    """Limit the tags of an owner, or those whose names begin with a prefix."""
+    from peerdisco_webui.upkeep_messages import QuotaKind, QuotaView
+
+    if bytes_max is None and tags_max is None:
+        raise click.UsageError("say --bytes, --tags, or both")
+    view = QuotaView(kind=QuotaKind(kind), name=name, bytes=bytes_max, tags=tags_max)
+    cluster.set_quota(view)
+    output.value(view, f"the quota of {kind} {name} holds on all nodes within a few seconds")
+
+
+@quota.command("remove")
+@_KIND
+@click.argument("name")
+@client_command
+def remove_quota(kind: str, name: str, cluster: Cluster, output: Output) -> None:
+    """Remove a quota."""
+    cluster.remove_quota(kind, name)
+    output.value({"removed": name}, f"removed the quota of {kind} {name}")
+
+
+COMMANDS = (df, du, quota, scrub)
 """What `peerdisco ddfs` gets from here."""

@@ -99,7 +99,12 @@ class Chunking:
 
 
 def store(
-    cluster: Cluster, sources: Iterable[Source], chunking: Chunking, *, replicas: int | None = None
+    cluster: Cluster,
+    sources: Iterable[Source],
+    chunking: Chunking,
+    *,
+    replicas: int | None = None,
+    tag: str = "",
 ) -> list[BlobView]:
     """Store inputs as chunks; the blobs in the order of the inputs and of each input.
 
@@ -111,7 +116,7 @@ def store(
         ThreadPoolExecutor(UPLOADS_MAX, "peerdisco-upload") as uploads,
         ThreadPoolExecutor(UPLOADS_MAX, "peerdisco-chunk") as makers,
     ):
-        maker = _Maker(cluster, chunking, replicas, Path(directory), uploads)
+        maker = _Maker(cluster, chunking, replicas, tag, Path(directory), uploads)
         try:
             parts = [part for source in sources for part in maker.parts(source)]
             made = [makers.submit(maker.guard, part) for part in parts]
@@ -142,12 +147,14 @@ class _Maker:
         cluster: Cluster,
         chunking: Chunking,
         replicas: int | None,
+        tag: str,
         directory: Path,
         uploads: ThreadPoolExecutor,
     ) -> None:
         self._cluster = cluster
         self._chunking = chunking
         self._replicas = replicas
+        self._tag = tag
         self._directory = directory
         self._uploads = uploads
         self._room = threading.Semaphore(CHUNKS_ON_DISK_MAX)
@@ -239,7 +246,8 @@ class _Maker:
     def _put(self, path: Path) -> BlobView:
         try:
             self._check()
-            return self._cluster.put_blob(whole(path).open, replicas=self._replicas)
+            opened = whole(path).open
+            return self._cluster.put_blob(opened, replicas=self._replicas, tag=self._tag)
         except BaseException as error:
             self.stop(error)
             raise

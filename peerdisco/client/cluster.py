@@ -51,6 +51,8 @@ from peerdisco_webui.upkeep_messages import (
     LayoutPlan,
     LayoutRequest,
     LayoutView,
+    QuotaList,
+    QuotaView,
     ScrubView,
     StorageView,
     UsageView,
@@ -183,19 +185,41 @@ class Cluster:
         path = "/api/v1/usage"
         return self.session.call("GET", path, UsageView, query=query, timeout_s=COUNT_TIMEOUT_S)
 
+    def quotas(self) -> tuple[QuotaView, ...]:
+        """All quotas and what is used of them, counted now."""
+        path = "/api/v1/quotas"
+        return self.session.call("GET", path, QuotaList, timeout_s=COUNT_TIMEOUT_S).quotas
+
+    def set_quota(self, quota: QuotaView) -> None:
+        """Set a quota in place of the one of the same kind and name."""
+        self.session.command("PUT", "/api/v1/quotas", value=quota)
+
+    def remove_quota(self, kind: str, name: str) -> None:
+        """Remove a quota; a missing one is no error."""
+        query = {"kind": kind, "name": name}
+        self.session.command("DELETE", "/api/v1/quotas", query=query)
+
     def find_key(self, key: str) -> FoundView:
         """Where a key lives: a blob, `tag://NAME`, or 40 hexadecimal digits."""
         return self.session.call("GET", "/api/v1/dht", FoundView, query={"key": key})
 
-    def put_blob(self, body: Body, *, replicas: int | None = None, owner: str = "") -> BlobView:
+    def put_blob(
+        self, body: Body, *, replicas: int | None = None, owner: str = "", tag: str = ""
+    ) -> BlobView:
         """Store a blob, for a job if an owner is given: purging it takes the blob along.
 
-        A body that is not bytes is opened anew for every attempt.
+        `tag` says where it will be named: a quota may refuse it before it is sent. A body that is
+        not bytes is opened anew for every attempt.
         """
-        query: dict[str, object] = {"replicas": replicas} if replicas else {}
-        if owner:
-            query["owner"] = owner
-        return self.session.call("POST", "/api/v1/blobs", BlobView, query=query, body=body)
+        given = {"replicas": replicas, "owner": owner, "tag": tag}
+        return self.session.call(
+            "POST",
+            "/api/v1/blobs",
+            BlobView,
+            query={name: value for name, value in given.items() if value},
+            headers=_user(),
+            body=body,
+        )
 
     def open_blob(self, blob: str, *, start: int = 0, stop: int | None = None) -> RemoteFile:
         """A blob as a binary file that survives the death of the node it is read from.
@@ -297,9 +321,13 @@ class Cluster:
         """Headers of a change, which is applied once although every attempt sends the same."""
         return {
             **_proof(token),
-            USER_HEADER: quote(owner(), safe="@"),
+            **_user(),
             OPERATION_HEADER: f"{self._run}/{sequence or self._next()}",
         }
+
+
+def _user() -> dict[str, str]:
+    return {USER_HEADER: quote(owner(), safe="@")}
 
 
 def _proof(token: str | None) -> dict[str, str]:

@@ -53,7 +53,7 @@ class DDFS(TagMethods):
             pieces = [
                 spools.enter_context(_Whole(self, source)) for source in sources_of(_listed(files))
             ]
-            blobs = upload(self.cluster, pieces, replicas=replicas)
+            blobs = upload(self.cluster, pieces, replicas=replicas, tag=ref.name)
         urls = [[blob.url] for blob in blobs]
         proof = self.write_token(ref, token)
         view = self.cluster.append(ref.name, urls, unique=update, delayed=delayed, token=proof)
@@ -94,7 +94,8 @@ class DDFS(TagMethods):
 
         ref = parse_tag(tag)
         chunking = Chunking(Format.of(format), reader, chunk_size, max_record_size)
-        blobs = store(self.cluster, sources_of(_listed(files)), chunking, replicas=replicas)
+        sources = sources_of(_listed(files))
+        blobs = store(self.cluster, sources, chunking, replicas=replicas, tag=ref.name)
         urls = [[blob.url] for blob in blobs]
         proof = self.write_token(ref, token)
         view = self.cluster.append(ref.name, urls, unique=update, delayed=delayed, token=proof)

@@ -132,13 +132,14 @@ class Session:
         method: str,
         path: str,
         *,
+        query: Mapping[str, object] | None = None,
         value: object = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         """One request without an answer; `value` is sent as JSON. Raises like `call`."""
         content = b"" if value is None else msgspec.json.encode(value)
         with self.stream(
-            method, path, body=content, headers=headers, json=value is not None
+            method, path, query=query, body=content, headers=headers, json=value is not None
         ) as response:
             response.read()
 

@@ -13,12 +13,17 @@ UPLOADS_MAX = 4
 
 
 def upload(
-    cluster: Cluster, pieces: Iterable[Piece], *, replicas: int | None = None, owner: str = ""
+    cluster: Cluster,
+    pieces: Iterable[Piece],
+    *,
+    replicas: int | None = None,
+    owner: str = "",
+    tag: str = "",
 ) -> list[BlobView]:
     """Store each piece as a blob. The first failure is raised; what was stored stays unnamed."""
 
     def put(piece: Piece) -> BlobView:
-        return cluster.put_blob(piece.open, replicas=replicas, owner=owner)
+        return cluster.put_blob(piece.open, replicas=replicas, owner=owner, tag=tag)
 
     listed = list(pieces)
     if len(listed) <= 1:

@@ -17,6 +17,7 @@ from peerdisco_dht import (
     Limit,
     NoSuchBlob,
     NoSuchTag,
+    OverQuota,
     Storage,
     StorageFull,
     Tag,
@@ -52,12 +53,22 @@ class FileViews:
     def __init__(self, storage: Storage) -> None:
         self._blobs = storage.blobs
         self._tags = storage.tags
+        self._storage = storage
 
     async def put(
-        self, source: AsyncIterator[bytes], *, replicas: int | None, owner: str = ""
+        self,
+        source: AsyncIterator[bytes],
+        *,
+        replicas: int | None,
+        owner: str = "",
+        tag: str = "",
+        size: int = 0,
+        caller: Caller = NOBODY,
     ) -> BlobView:
         """See Files."""
         with _translated("new blobs"):
+            quotas = await self._storage.quotas.covering(tag, _caller(caller, owner).name)
+            await self._storage.quotas.admit(quotas, size=size)
             info = await self._blobs.put(source, replicas=replicas, owner=owner or TAG_OWNER)
         return BlobView(id=info.id, size=info.size, copies=info.copies)
 
@@ -111,6 +122,7 @@ class FileViews:
         op_id = (change.session, change.sequence) if change.session else caller.operation
         who = _caller(caller, change.owner)
         with _translated(f"the tag {name!r}"):
+            await self._admit(name, who)
             info = await self._tags.append(
                 name,
                 change.urls,
@@ -126,6 +138,7 @@ class FileViews:
         """See Files."""
         who = _caller(caller)
         with _translated(f"the tag {name!r}"):
+            await self._admit(name, who)
             info = await self._tags.replace(
                 name,
                 change.urls,
@@ -170,6 +183,13 @@ class FileViews:
         with _translated(f"the tag {name!r}"):
             await self._tags.set_token(name, TokenKind(kind.value), token, op_id=op_id, caller=who)
 
+    async def _admit(self, name: str, who: StorageCaller) -> None:
+        """Refuse a new tag, or one that is to name more, where a quota is used up."""
+        quotas = await self._storage.quotas.covering(name, who.name)
+        if quotas:
+            is_new = not await self._tags.exists(name)
+            await self._storage.quotas.admit(quotas, tags=int(is_new))
+
     async def _written(self, info: TagInfo, who: StorageCaller, *, brief: bool = False) -> TagView:
         """The tag after a write; in brief for who wants that, or may not read it.
 
@@ -209,6 +229,7 @@ _TRANSLATIONS: tuple[tuple[type[Exception], Callable[[str], errors.ApiError]], .
     (Limit, errors.TooLarge),
     (Forgotten, errors.Conflict),
     (StorageFull, errors.StorageFull),
+    (OverQuota, errors.OverQuota),
 )
 
 

@@ -16,6 +16,7 @@ from peerdisco_dht import (
     Holding,
     NodeState,
     Question,
+    Quota,
     RemoveNodes,
     RepairProgress,
     ScrubPass,
@@ -30,6 +31,7 @@ from peerdisco_dht import (
     partition_of_key,
 )
 from peerdisco_dht import Progress as CollectionProgress
+from peerdisco_dht import QuotaKind as StorageQuotaKind
 from peerdisco_webui import errors
 from peerdisco_webui.upkeep_messages import (
     CollectionAction,
@@ -46,6 +48,9 @@ from peerdisco_webui.upkeep_messages import (
     PassView,
     Place,
     PlannedNode,
+    QuotaKind,
+    QuotaList,
+    QuotaView,
     RepairView,
     ScrubView,
     StorageView,
@@ -322,6 +327,34 @@ class UpkeepViews:
             bytes=used.bytes,
             unknown=used.unknown,
         )
+
+    async def quotas(self) -> QuotaList:
+        """See Upkeep."""
+        with _translated():
+            counted = await self._storage.quotas.usage()
+        views = [
+            QuotaView(
+                kind=QuotaKind(quota.kind.value),
+                name=quota.name,
+                bytes=quota.bytes_max,
+                tags=quota.tags_max,
+                used_bytes=used.bytes,
+                used_tags=used.tags,
+            )
+            for quota, used in counted
+        ]
+        return QuotaList(quotas=tuple(views))
+
+    async def set_quota(self, quota: QuotaView) -> None:
+        """See Upkeep."""
+        kind = StorageQuotaKind(quota.kind.value)
+        with _translated():
+            await self._storage.quotas.set(Quota(kind, quota.name, quota.bytes, quota.tags))
+
+    async def remove_quota(self, kind: QuotaKind, name: str) -> None:
+        """See Upkeep."""
+        with _translated():
+            await self._storage.quotas.remove(StorageQuotaKind(kind.value), name)
 
     # -- lookups
 

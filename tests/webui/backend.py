@@ -20,7 +20,7 @@ import msgspec
 from peerdisco import jobpack
 from peerdisco.dataflow.format import Batch, RecordWriter
 from peerdisco_webui import Views, make_app, serving
-from peerdisco_webui.errors import BadRequest, Conflict, NotFound, TagTokenNeeded
+from peerdisco_webui.errors import BadRequest, Conflict, NotFound, OverQuota, TagTokenNeeded
 from peerdisco_webui.messages import (
     Append,
     BlobView,
@@ -65,6 +65,9 @@ from peerdisco_webui.upkeep_messages import (
     PassView,
     Place,
     PlannedNode,
+    QuotaKind,
+    QuotaList,
+    QuotaView,
     RepairView,
     ScrubView,
     StorageView,
@@ -176,8 +179,17 @@ class FakeFiles:
         return BlobView(id=name, size=len(data), copies=3)
 
     async def put(
-        self, source: AsyncIterator[bytes], *, replicas: int | None, owner: str = ""
+        self,
+        source: AsyncIterator[bytes],
+        *,
+        replicas: int | None,
+        owner: str = "",
+        tag: str = "",
+        size: int = 0,
+        caller: Caller = NOBODY,
     ) -> BlobView:
+        if tag.startswith("small:") and size > 10:
+            raise OverQuota(f"the quota of prefix 'small:' is 10 bytes; {size} more asked")
         data = b"".join([piece async for piece in source])
         blob = self.add(data)
         self.owners[blob.id] = owner
@@ -457,6 +469,7 @@ class FakeUpkeep:
         self.states = {"node-a": "up", "node-b": "up"}
         self.leaving = 2
         self.scrubbing = False
+        self.limits: list[QuotaView] = []
 
     async def collection(self) -> CollectionView:
         self.looks += 1
@@ -533,6 +546,16 @@ class FakeUpkeep:
         return StorageView(
             nodes=(node_a, NodeStorage(id="id-node-b", name="node-b", answers=False))
         )
+
+    async def quotas(self) -> QuotaList:
+        return QuotaList(quotas=tuple(self.limits))
+
+    async def set_quota(self, quota: QuotaView) -> None:
+        await self.remove_quota(quota.kind, quota.name)
+        self.limits.append(msgspec.structs.replace(quota, used_bytes=500, used_tags=1))
+
+    async def remove_quota(self, kind: QuotaKind, name: str) -> None:
+        self.limits = [each for each in self.limits if (each.kind, each.name) != (kind, name)]
 
     async def usage(self, prefix: str, owner: str) -> UsageView:
         return UsageView(prefix=prefix, owner=owner, tags=2, blobs=5, bytes=5000, unknown=1)

@@ -15,7 +15,7 @@ from peerdisco_webui.conditions import check_match, not_modified, range_holds
 from peerdisco_webui.errors import ApiError, BadRequest, RangeNotSatisfiable
 from peerdisco_webui.messages import BlobView
 from peerdisco_webui.ports import Files
-from peerdisco_webui.wire import json_response, query_int, slices, stream_body
+from peerdisco_webui.wire import caller_of, json_response, query_int, slices, stream_body
 
 REPLICAS_MAX = 16
 OWNER_MAX = 255
@@ -33,13 +33,21 @@ class BlobsApi:
     async def put(self, request: web.Request) -> web.Response:
         """Store the body; `replicas` overrides the number of copies, `owner` says for whom.
 
-        What belongs to a job goes when the job is purged.
+        What belongs to a job goes when the job is purged. `tag` says where the blob will be named,
+        so that quotas can refuse it before it is sent.
         """
         replicas = query_int(request, "replicas", 0, most=REPLICAS_MAX)
         owner = request.query.get("owner", "")
         if _OWNER.fullmatch(owner) is None:
             raise BadRequest(f"an owner has at most {OWNER_MAX} of A-Z a-z 0-9 _ . : @ -")
-        blob = await self._files.put(stream_body(request), replicas=replicas or None, owner=owner)
+        blob = await self._files.put(
+            stream_body(request),
+            replicas=replicas or None,
+            owner=owner,
+            tag=request.query.get("tag", ""),
+            size=request.content_length or 0,
+            caller=caller_of(request),
+        )
         return json_response(blob, status=201)
 
     async def get(self, request: web.Request) -> web.StreamResponse:

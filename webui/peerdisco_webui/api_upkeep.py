@@ -6,7 +6,7 @@ from aiohttp import web
 
 from peerdisco_webui.errors import BadRequest
 from peerdisco_webui.ports import Upkeep
-from peerdisco_webui.upkeep_messages import CollectionRequest, LayoutRequest
+from peerdisco_webui.upkeep_messages import CollectionRequest, LayoutRequest, QuotaKind, QuotaView
 from peerdisco_webui.wire import json_response, read_json
 
 
@@ -58,6 +58,28 @@ class UpkeepApi:
         """What the tags hold that begin with `prefix`, or belong to `owner`."""
         prefix, owner = request.query.get("prefix", ""), request.query.get("owner", "")
         return json_response(await self._upkeep.usage(prefix, owner))
+
+    async def quotas(self, request: web.Request) -> web.Response:
+        """All quotas and what is used of them."""
+        del request
+        return json_response(await self._upkeep.quotas())
+
+    async def set_quota(self, request: web.Request) -> web.Response:
+        """Set a quota."""
+        quota = await read_json(request, QuotaView)
+        limits = [limit for limit in (quota.bytes, quota.tags) if limit is not None]
+        if not limits or min(limits) < 0:
+            raise BadRequest("a quota limits bytes or tags, to 0 or more")
+        await self._upkeep.set_quota(quota)
+        return web.Response(status=204)
+
+    async def remove_quota(self, request: web.Request) -> web.Response:
+        """Remove the quota of `kind` and `name`."""
+        kind, name = request.query.get("kind", ""), request.query.get("name", "")
+        if kind not in list(QuotaKind):
+            raise BadRequest("kind is owner or prefix")
+        await self._upkeep.remove_quota(QuotaKind(kind), name)
+        return web.Response(status=204)
 
     async def find(self, request: web.Request) -> web.Response:
         """Where a key lives: a blob, `tag://NAME`, or 40 hexadecimal digits as `key`."""

@@ -111,6 +111,13 @@ class Unavailable(ApiError):
     title = "Unavailable"
 
 
+class OverQuota(ApiError):
+    """A quota of an owner or of a prefix of tags does not allow so much; nothing was stored."""
+
+    status = 403
+    title = "Over quota"
+
+
 class StorageFull(ApiError):
     """The disk of this node is full; another node may have space."""
 

@@ -38,6 +38,9 @@ from peerdisco_webui.upkeep_messages import (
     LayoutPlan,
     LayoutRequest,
     LayoutView,
+    QuotaKind,
+    QuotaList,
+    QuotaView,
     ScrubView,
     StorageView,
     UsageView,
@@ -111,9 +114,20 @@ class Files(Protocol):
     """
 
     async def put(
-        self, source: AsyncIterator[bytes], *, replicas: int | None, owner: str = ""
+        self,
+        source: AsyncIterator[bytes],
+        *,
+        replicas: int | None,
+        owner: str = "",
+        tag: str = "",
+        size: int = 0,
+        caller: Caller = NOBODY,
     ) -> BlobView:
-        """Store a stream durably for an owner. A source that raises leaves nothing behind."""
+        """Store a stream durably for an owner. A source that raises leaves nothing behind.
+
+        `tag` is where it will be named and `size` how long it is, as far as that is known: quotas
+        go by them, and raise OverQuota before the first byte.
+        """
 
     async def stat(self, blob: str) -> BlobView:
         """Size and copies of a blob."""
@@ -203,6 +217,15 @@ class Upkeep(Protocol):
 
     async def usage(self, prefix: str, owner: str) -> UsageView:
         """What tags hold, by reading them."""
+
+    async def quotas(self) -> QuotaList:
+        """All quotas and what is used of them, counted now."""
+
+    async def set_quota(self, quota: QuotaView) -> None:
+        """Let a quota hold in place of the one of the same kind and name."""
+
+    async def remove_quota(self, kind: QuotaKind, name: str) -> None:
+        """Let a quota hold no more; a missing one is no error."""
 
     async def find(self, key: str) -> FoundView:
         """Where a key lives."""

@@ -348,3 +348,36 @@ class UsageView(View, frozen=True, kw_only=True):
     blobs: int
     bytes: int
     unknown: int = 0
+
+
+class QuotaKind(enum.StrEnum):
+    """Whose tags a quota is about."""
+
+    OWNER = "owner"
+    PREFIX = "prefix"
+
+
+class QuotaView(View, frozen=True, kw_only=True):
+    """A quota; body of `PUT /api/v1/quotas`.
+
+    Attributes:
+        kind: Whether `name` is an owner, or what names of tags begin with.
+        name: Which.
+        bytes: The limit on bytes, each blob once, without copies; None for none.
+        tags: The limit on tags; None for none.
+        used_bytes: What is used; -1 where nobody counted.
+        used_tags: Likewise.
+    """
+
+    kind: QuotaKind
+    name: str
+    bytes: int | None = None
+    tags: int | None = None
+    used_bytes: int = -1
+    used_tags: int = -1
+
+
+class QuotaList(View, frozen=True, kw_only=True):
+    """Answer of `GET /api/v1/quotas`, counted now."""
+
+    quotas: tuple[QuotaView, ...]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     Run = Callable[..., Any]
 
@@ -93,3 +94,26 @@ def test_du_tells_what_tags_hold(run: Run) -> None:
     assert done.stdout == "5.0 kB\t5\t2\tlogs:*\n"
     assert "1 blobs were not found" in done.stderr
     assert json.loads(run("ddfs", "du", "--owner", "me", "--json").stdout)["owner"] == "me"
+
+
+def test_quotas_are_set_shown_and_removed(run: Run) -> None:
+    assert run("ddfs", "quota", "set", "prefix", "logs:").exit_code == 2
+    assert (
+        "within a few seconds" in run("ddfs", "quota", "set", "owner", "ann", "--tags", "5").output
+    )
+    assert run("ddfs", "quota", "set", "prefix", "logs:", "--bytes", "1000").exit_code == 0
+    assert run("ddfs", "quota", "show").stdout.splitlines() == [
+        "owner\tann\t500 B\t\t1\t5",
+        "prefix\tlogs:\t500 B\t1.0 kB\t1\t",
+    ]
+    assert "removed" in run("ddfs", "quota", "remove", "owner", "ann").output
+    (left,) = json.loads(run("ddfs", "quota", "show", "--json").output)
+    assert (left["name"], left["bytes"]) == ("logs:", 1000)
+
+
+def test_a_push_beyond_a_quota_is_refused_with_the_reason(run: Run, tmp_path: Path) -> None:
+    large = tmp_path / "large"
+    large.write_bytes(bytes(11))
+    done = run("ddfs", "push", "small:tag", str(large))
+    assert done.exit_code != 0
+    assert "the quota of prefix 'small:' is 10 bytes" in done.output
