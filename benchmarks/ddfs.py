@@ -177,7 +177,7 @@ def measure_get(
 @contextmanager
 def tls_node(root: Path) -> Iterator[tuple[DaemonProcess, Cluster]]:
     """A node of its own that listens on all addresses, and so serves clients with TLS."""
-    peer, port = free_ports(2)
+    peer, port = free_ports(HOST, 2)
     options = ("--advertise", f"{HOST}:{peer}", "--http", f"0.0.0.0:{port}")
     node = DaemonProcess(root, "tls", options)
     node.start()

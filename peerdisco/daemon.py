@@ -26,6 +26,7 @@ from peerdisco.adoption import adopt, finish_adoption
 from peerdisco.config import LOOPBACK, NodeConfig, UdpLibrary
 from peerdisco.errors import ConfigurationError, PeerdiscoError
 from peerdisco.host.machine import host_machine
+from peerdisco.host.memory import keep_freed_memory
 from peerdisco.host.ports import free_ports
 from peerdisco.identity import KEY_BYTES, load_secret
 from peerdisco.joining import is_for, redeem_token
@@ -97,6 +98,7 @@ def run(options: Options) -> int:
     Raises PeerdiscoError, with nothing started, when the node cannot run.
     """
     set_up_logging(options.log_level)
+    keep_freed_memory()
     root = data_directory(options.data)
     try:
         with claimed(root), host_machine(root) as machine:
