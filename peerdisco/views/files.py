@@ -161,7 +161,12 @@ class FileViews:
         """See Files."""
         with _translated("the names of tags"):
             page = await self._tags.list(prefix, after=after, limit=limit)
-        return TagPage(names=tuple(page.names), next=page.next or "", missing=len(page.missing))
+        return TagPage(
+            names=tuple(page.names),
+            next=page.next or "",
+            missing=len(page.missing),
+            partitions=tuple(page.missing),
+        )
 
     async def set_attribute(
         self, name: str, key: str, value: str | None, *, caller: Caller = NOBODY

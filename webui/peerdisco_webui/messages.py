@@ -398,12 +398,15 @@ class TagPage(View, frozen=True, kw_only=True):
     Attributes:
         names: In order.
         next: Pass as `after` to go on; empty at the end.
-        missing: Partitions of the key space that did not answer: the list may lack names.
+        missing: How many of the 4096 partitions of the key space did not answer: the list may lack
+            names.
+        partitions: Their numbers, ascending.
     """
 
     names: tuple[str, ...]
     next: str = ""
     missing: int = 0
+    partitions: tuple[int, ...] = ()
 
 
 class Append(View, frozen=True, kw_only=True):

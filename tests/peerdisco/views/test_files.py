@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from peerdisco.views import FileViews
-from peerdisco_dht import Caller, Tag, Unavailable
+from peerdisco_dht import Caller, Tag, TagPage, Unavailable
 from peerdisco_webui import errors
 
 NOBODY = Caller()
@@ -41,3 +41,13 @@ async def test_a_minority_answers_those_who_are_content_with_that() -> None:
     assert (await views(minority=True).tag("t", stale_ok=True)).stale
     with pytest.raises(errors.Unavailable):
         await views(minority=True).tag("t", stale_ok=False)
+
+
+async def test_a_listing_names_the_partitions_that_did_not_answer() -> None:
+    class Listing(Tags):
+        async def list(self, prefix: str, *, after: str, limit: int) -> TagPage:
+            return TagPage(("a",), None, (7, 11))
+
+    storage: Any = SimpleNamespace(blobs=None, tags=Listing(minority=False))
+    page = await FileViews(storage).list("", after="", limit=9)
+    assert (page.names, page.missing, page.partitions) == (("a",), 2, (7, 11))
