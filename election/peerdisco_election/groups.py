@@ -404,7 +404,7 @@ class Groups:
                 for group in self._led_by(peer):
                     group.trust()
             self._send_pair(peer, reply, link=link)
-        elif not message.agreed:
+        elif not self._pairs.answered(peer, message):
             led = self._led_with(peer)
             terms = tuple((group.name, group.term) for group in led)
             eras = tuple((group.name, group.era) for group in led if group.era)

@@ -66,6 +66,7 @@ class Pair:
         followed: What it leads towards this node: its beats are expected while there is any.
         silent: It was reported as not heard.
         missed_at: When its beats were last reported as missing; None when they are not.
+        unanswered: It has not answered the latest beat.
     """
 
     heard_at: float
@@ -76,6 +77,7 @@ class Pair:
     followed: Side = field(default_factory=Side)
     silent: bool = False
     missed_at: float | None = None
+    unanswered: bool = False
 
     @property
     def missing_since(self) -> float:
@@ -216,6 +218,13 @@ class Pairs:
         pair = self._pairs[peer]
         return Beat(self._generation, self._number, pair.led.digest)
 
+    def answered(self, peer: str, reply: BeatReply) -> bool:
+        """A beat was answered: whether the two agree."""
+        pair = self._pairs.get(peer)
+        if pair is not None and reply.number == self._number:
+            pair.unanswered = False
+        return reply.agreed
+
     def heard(self, peer: str, now: float) -> bool:
         """Something was received from the peer. True when it had been reported as silent."""
         pair = self._pairs.get(peer)
@@ -270,12 +279,13 @@ class Pairs:
     def _due_beats(self, now: float) -> tuple[tuple[str, bool], ...]:
         if self._beat_at is None or now < self._beat_at:
             return ()
-        interval = self._config.heartbeat_interval
-        self._beat_at = now + interval
+        self._beat_at = now + self._config.heartbeat_interval
         self._number += 1
-        return tuple(
-            # After an unanswered one the link has to do: two lost datagrams must cost nothing.
-            (peer, now - pair.heard_at > 1.5 * interval)
-            for peer, pair in self._pairs.items()
-            if pair.led.groups
-        )
+        beats = []
+        for peer, pair in self._pairs.items():
+            if pair.led.groups:
+                # After an unanswered one the link has to do, whatever else is heard of the peer:
+                # lost datagrams must cost nothing.
+                beats.append((peer, pair.unanswered))
+                pair.unanswered = True
+        return tuple(beats)

@@ -45,9 +45,16 @@ def tear_down(world: World, run: Callable[[float], None]) -> None:
 
 
 def _tasks(world: World, loops: list[NodeLoop]) -> list[asyncio.Task[Any]]:
-    """Those that are not done, loop by loop, the oldest first."""
+    """Those that are not done, loop by loop, the oldest first.
+
+    Last come those of processes that were started since the end began, as by a scheduled restart.
+    """
     rank: dict[object, int] = {loop: number for number, loop in enumerate(loops)}
-    left = [(rank[task.get_loop()], hash(task), task) for task in world.tasks if not task.done()]
+    left = [
+        (rank.get(task.get_loop(), len(rank)), hash(task), task)
+        for task in world.tasks
+        if not task.done()
+    ]
     return [task for _, _, task in sorted(left)]
 
 

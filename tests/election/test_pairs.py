@@ -46,11 +46,16 @@ def test_one_beat_an_interval_goes_to_each_node_that_is_led() -> None:
 
 
 def test_unanswered_beats_go_over_the_link_too() -> None:
-    """Datagrams may be blocked for good."""
+    """Datagrams may be blocked for good, while the peer is heard of because of its own beats."""
     pairs = leading()
-    assert [("b", False), ("b", False), ("b", True)] == [
-        pairs.tick(now).beats[0] for now in (0.0, 0.25, 0.5)
-    ]
+    assert (("b", False),) == pairs.tick(0.0).beats
+    pairs.heard("b", 0.2)
+    assert (("b", True),) == pairs.tick(0.25).beats
+    assert pairs.answered("b", BeatReply(1, agreed=True)), "an older one"
+    assert (("b", True),) == pairs.tick(0.5).beats
+    assert not pairs.answered("b", BeatReply(3, agreed=False))
+    assert (("b", False),) == pairs.tick(0.75).beats
+    assert pairs.answered("stranger", BeatReply(4, agreed=True))
 
 
 def test_a_silent_peer_is_reported_once_and_when_it_is_heard_again() -> None:
