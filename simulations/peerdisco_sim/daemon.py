@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from peerdisco.addresses import Address
-from peerdisco.config import NodeConfig
+from peerdisco.config import NodeConfig, UdpLibrary
 from peerdisco.errors import PeerdiscoError
 from peerdisco.identity import load_secret, save_secret
 from peerdisco.node import Node, run_node
@@ -22,6 +22,9 @@ from peerdisco_sim.schedule import Value
 SECRET = ClusterSecret(bytes(range(32)))
 PEER_PORT, HTTP_PORT = 8990, 8989
 SLOTS = 2
+UDP_PORTS = (UdpLibrary.AIOUDP, UdpLibrary.ASYNCIO)
+"""Machines take turns: both ports have to stand every storm, and to understand each other."""
+
 DISK_TROUBLE = (OSError, RaftError, StorageError)
 """What the rooms of a node say when its disk has failed."""
 
@@ -127,6 +130,7 @@ async def _be_node(
         slots=SLOTS,
         seeds=seeds,
         local=True,
+        udp=UDP_PORTS[sim.number % len(UDP_PORTS)],
     )
     await run_node(
         machine,
