@@ -5,16 +5,32 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import cbor2
 import pytest
 
-from peerdisco_dht import Caller, Denied, Limit, NoSuchTag, TokenKind
-from peerdisco_dht.tags.head import HISTORY_MAX, TagHead
-from peerdisco_dht.tags.tokens import may_read, may_write, seal
+from peerdisco_dht import Caller, Denied, Limit, NoSuchTag, TokenKind, decode, encode
+from peerdisco_dht.registers.value import Change
+from peerdisco_dht.tags.head import (
+    HISTORY_MAX,
+    Append,
+    DeleteTag,
+    Entry,
+    Event,
+    Replace,
+    Segment,
+    SetAttribute,
+    SetToken,
+    TagHead,
+    TagKind,
+)
+from peerdisco_dht.tags.tokens import Claim, Secret, may_read, may_write, seal
 
 if TYPE_CHECKING:
     from tests.dht_storage.conftest import Cluster, World
 
 SALT = b"0123456789abcdef"
+SECRET = Secret(b"salt", b"digest")
+CLAIM = Claim("t", SECRET, "ann")
 
 
 @pytest.mark.parametrize(
@@ -216,5 +232,99 @@ def test_unique_appends_know_blobs_and_tags_by_their_names(world: World) -> None
         assert (await tags.append("a", again, unique=True)).version == 1
         await tags.append("a", [["disco://n1/ddfs/vol0/blob/a7/log-2$5a-1-2"]], unique=True)
         assert len((await tags.get("a")).urls) == 3
+
+    world(story)
+
+
+@pytest.mark.parametrize(
+    ("message", "golden"),
+    [
+        (
+            SECRET,
+            "824473616c7446646967657374",
+        ),
+        (
+            CLAIM,
+            "836174824473616c744664696765737463616e6e",
+        ),
+        (
+            Event(2, 1.5, "ann", "attribute", 0, "-a"),
+            "8602fb3ff800000000000063616e6e6961747472696275746500622d61",
+        ),
+        (
+            TagHead(
+                (Entry(("x",)), Segment("b", 3)),
+                {"a": "v"},
+                1.5,
+                "ann",
+                None,
+                SECRET,
+                (Event(1, 1.5, "ann", "append", 2),),
+            ),
+            (
+                "8782826165816178836173616203a161616176fb3ff800000000000063616e6ef6824473616c74466469"
+                "67657374818601fb3ff800000000000063616e6e66617070656e640260"
+            ),
+        ),
+        (
+            Append((Entry(("x",)),), 1.5, None, CLAIM),
+            (
+                "8566617070656e6481826165816178fb3ff8000000000000f6836174824473616c744664696765737463"
+                "616e6e"
+            ),
+        ),
+        (
+            Replace((), 1.5, 7, CLAIM),
+            "85677265706c61636580fb3ff800000000000007836174824473616c744664696765737463616e6e",
+        ),
+        (
+            DeleteTag(CLAIM, 7),
+            "836664656c657465836174824473616c744664696765737463616e6e07",
+        ),
+        (
+            SetAttribute("a", None, 1.5, CLAIM),
+            (
+                "85696174747269627574656161f6fb3ff8000000000000836174824473616c744664696765737463616e"
+                "6e"
+            ),
+        ),
+        (
+            SetToken(TokenKind.READ, SECRET, 1.5, CLAIM),
+            (
+                "8565746f6b656e6472656164824473616c7446646967657374fb3ff8000000000000836174824473616c"
+                "744664696765737463616e6e"
+            ),
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_messages_keep_their_bytes(message: object, golden: str) -> None:
+    assert encode(message).hex() == golden
+
+
+def test_heads_and_actions_of_older_nodes_are_read() -> None:
+    old_head = cbor2.dumps([[["e", ["x"]]], {"a": "v"}, 1.5])
+    assert decode(old_head, TagHead) == TagHead((Entry(("x",)),), {"a": "v"}, 1.5)
+    old_delete = cbor2.dumps(["delete"])
+    verdict = TagKind().apply(TagHead(), 3, old_delete)
+    assert verdict == Change(None)
+
+
+def test_a_change_that_is_repeated_late_does_not_undo_what_came_after_it(world: World) -> None:
+    async def story(cluster: Cluster) -> None:
+        tags = cluster[0].storage.tags
+        await tags.append("a", [["x"]])
+        await tags.replace("a", [["y"]], op_id=("me", 1))
+        await tags.set_attribute("a", "k", "old", op_id=("me", 2))
+        await tags.set_token("a", TokenKind.READ, None, op_id=("me", 3))
+        await tags.delete("a", op_id=("me", 4))
+        await tags.append("a", [["z"]])
+        await tags.set_attribute("a", "k", "new")
+        others = cluster[1].storage.tags
+        assert (await others.replace("a", [["y"]], op_id=("me", 1))).version == 2
+        assert (await others.set_attribute("a", "k", "old", op_id=("me", 2))).version == 3
+        await others.delete("a", op_id=("me", 4))
+        tag = await others.get("a")
+        assert (tag.urls, dict(tag.attrs), tag.version) == ((("z",),), {"k": "new"}, 7)
 
     world(story)

@@ -182,3 +182,20 @@ def test_every_template_refers_only_to_fields_that_exist(busy: Backend) -> None:
     context: dict[str, Any] = {"problem": {"title": "T", "detail": "D"}}
     with pytest.raises(Exception, match="undefined"):
         Assets().render("problem.html", **context)
+
+
+async def test_the_page_of_a_protected_tag_says_so_and_asks_for_no_password(
+    web: aiohttp.ClientSession, backend: Backend
+) -> None:
+    headers = {"X-Peerdisco-Tag-Token": "s3cret"}
+    body = {"urls": [["raw://concealed"]]}
+    async with web.post("/api/v1/tags/t", json=body, headers=headers) as response:
+        assert response.status == 200
+    async with web.get("/data/t", headers={"Accept": "text/html"}) as response:
+        page = await response.text()
+        assert (response.status, response.content_type) == (401, "text/html")
+        assert "WWW-Authenticate" not in response.headers
+    assert "read token" in page
+    assert "concealed" not in page
+    async with web.get("/data", headers={"Accept": "text/html"}) as response:
+        assert response.status == 200
