@@ -18,7 +18,7 @@ from peerdisco.client.chunks import CHUNK_BYTES, LINE_BYTES_MAX, Piece, whole
 from peerdisco.client.names import BLOB_SCHEME
 from peerdisco.client.remote_file import RemoteFile
 from peerdisco.client.sources import File, Source, sources_of
-from peerdisco.client.tagnames import TagLike, parse_tag
+from peerdisco.client.tagnames import TagLike, istag, parse_tag
 from peerdisco.client.tags import TagMethods
 from peerdisco.client.upload import upload
 from peerdisco_webui.messages import TagView
@@ -80,7 +80,8 @@ class DDFS(TagMethods):
 
         Args:
             tag: Where to put the chunks.
-            files: Paths, URLs (blob:, http://, https://, file://) and open binary files.
+            files: Paths, URLs (blob:, tag://, http://, https://, file://) and open binary files.
+                A tag stands for the blobs in it.
             replicas: Copies of each chunk; None for the cluster's own number.
             reader: Yields records, as a map_reader does; None for lines.
             chunk_size: In bytes before compression; of format `disco` after it, as in Disco.
@@ -94,7 +95,7 @@ class DDFS(TagMethods):
 
         ref = parse_tag(tag)
         chunking = Chunking(Format.of(format), reader, chunk_size, max_record_size)
-        sources = sources_of(_listed(files))
+        sources = sources_of(self._expanded(_listed(files)))
         blobs = store(self.cluster, sources, chunking, replicas=replicas, tag=ref.name)
         urls = [[blob.url] for blob in blobs]
         proof = self.write_token(ref, token)
@@ -117,6 +118,16 @@ class DDFS(TagMethods):
             if replicas[0].startswith(BLOB_SCHEME) and blobfilter(replicas[0]):
                 with self.cluster.open_blob(replicas[0].removeprefix(BLOB_SCHEME)) as file:
                     yield file
+
+    def _expanded(self, files: list[File]) -> list[File]:
+        """Inputs with the blobs of tags in their places."""
+        expanded: list[File] = []
+        for file in files:
+            if isinstance(file, str) and istag(file):
+                expanded += [replicas[0] for replicas in self.blobs(file, ignore_missing=False)]
+            else:
+                expanded.append(file)
+        return expanded
 
     def save(self, jobname: str, files: File | Iterable[File], *, token: str | None = None) -> str:
         """Store files under the tag of a job's saved results; the tag's name."""

@@ -173,6 +173,16 @@ def test_an_input_with_the_url_of_a_blob_is_fetched(ddfs: DDFS, backend: Backend
     assert stored(ddfs, urls) == [["one\n", "two\n"]]
 
 
+def test_the_blobs_of_a_tag_are_chunked_anew(ddfs: DDFS) -> None:
+    ddfs.chunk("small", io.BytesIO(TEXT), chunk_size=50_000)
+    ddfs.push("more", io.BytesIO(gzip.compress(b"the end\n")))
+    ddfs.put("all", ["tag://small", "tag://more"])
+    _, urls = ddfs.chunk("plain", "tag://all", format="plain", chunk_size=10**9)
+    assert len(urls) > 1, "blobs are not joined"
+    records = b"".join(ddfs.cluster.open_blob(url.removeprefix("blob:")).read() for [url] in urls)
+    assert records == TEXT + b"the end\n"
+
+
 @given(
     text=st.text("ab\n", max_size=200).map(str.encode),
     size=st.integers(1, 30),
