@@ -39,7 +39,7 @@ class Sum:
         self.total = int(data)
 
 
-def test_a_repeated_command_is_applied_once_and_answered_again() -> None:
+def test_6_3_a_repeated_command_is_applied_once_and_answered_again() -> None:
     """With the first answer, whatever happened since."""
     inner = Sum()
     machine = Sessions(inner)
