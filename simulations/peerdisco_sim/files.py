@@ -11,8 +11,10 @@ from __future__ import annotations
 import errno
 import io
 import os
+import types
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from peerdisco_sim import filesystem
 from peerdisco_sim.filesystem import FileSystem, Inode, check_path
 
 if TYPE_CHECKING:
@@ -130,3 +132,18 @@ class _Writer(_Raw):
         self._position += len(content)
         self._files.traffic_bytes += len(content)
         return len(content)
+
+
+def _like_the_system(*owners: object) -> None:
+    """Let the frames of these look like the interpreter's own.
+
+    On a real machine there is nothing between the product's call and the system's error, and the
+    product blames a job's code for an OSError only when the call was made by that code.
+    """
+    for owner in owners:
+        for value in list(vars(owner).values()):
+            if isinstance(value, types.FunctionType):
+                value.__code__ = value.__code__.replace(co_filename="<frozen simulated system>")
+
+
+_like_the_system(SimFiles, _Raw, _Reader, _Writer, FileSystem, filesystem)

@@ -267,6 +267,15 @@ def test_a_job_that_comes_back_to_life_for_an_onlooker_is_a_violation(
     assert violations("small_jobs") == ["R7 not linearizable"]
 
 
+def test_a_disk_that_fails_under_a_worker_is_not_the_users_fault() -> None:
+    """On a real machine nothing stands between our call and the system's error."""
+    faults = [Fault(at, "disk_error", "all", {"for_s": 0.4, "what": "read"}) for at in (0.3, 1.2)]
+    schedule = Schedule(seed=4, nodes=3, duration_s=6.0, faults=tuple(faults))
+    work = (WorkloadSpec("mistake", {"pause_s": 0.1}),)
+    outcome = play(msgspec.structs.replace(schedule, workloads=work))
+    assert [failure.line() for failure in outcome.failures] == []
+
+
 def test_all_checkers_take_part_unless_told_otherwise() -> None:
     assert [CHECKERS[name]().name for name in CHECKERS] == list(CHECKERS)
 

@@ -9,7 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from peerdisco.coordination.pointers import PREFIX
+from peerdisco.coordination.state import Snapshot as JobSnapshot
+from peerdisco.messages import decode
 from peerdisco.node import Node
+from peerdisco_dht.layout import Layout
+from peerdisco_dht.messages import decode as decode_storage
 from peerdisco_election import Group, storage
 from peerdisco_election.core import Core
 from peerdisco_election.effects import Apply, Effect, Persist, ReadFailed, Restore
@@ -178,7 +183,8 @@ class RaftChecker:
             self.rules.wrote(name, core.me, entry.index, _item(entry), before)
         if snapshot is not None:
             self.marks["raft.snapshot"] += 1
-            self.rules.snapshotted(name, core.me, snapshot.index, snapshot.term, snapshot.data)
+            state = _state(name, snapshot.data)
+            self.rules.snapshotted(name, core.me, snapshot.index, snapshot.term, state)
 
     def _applies(self, life: _Life, effect: Apply, counted: list[Members]) -> None:
         name = life.group.name
@@ -220,6 +226,13 @@ def _holds(stored: bytes | None, row: bytes, key: bytes, entry: Entry) -> bool:
     if stored is None or stored == row:
         return stored is not None
     return storage._unseal("", key, stored, Entry) == entry
+
+
+def _state(group: str, data: bytes) -> object:
+    """What a snapshot says: another version may write the same in other bytes."""
+    if group.startswith(PREFIX):
+        return decode(data, JobSnapshot)
+    return decode_storage(data, Layout)
 
 
 def _members(configuration: Configuration) -> Members:

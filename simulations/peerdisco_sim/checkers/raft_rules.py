@@ -59,7 +59,7 @@ class _Group:
     votes: dict[tuple[str, int], str] = field(default_factory=dict)
     entries: dict[tuple[int, int], tuple[Item, int | None]] = field(default_factory=dict)
     applied: dict[int, Item] = field(default_factory=dict)
-    snapshots: dict[int, bytes] = field(default_factory=dict)
+    snapshots: dict[int, object] = field(default_factory=dict)
     said: dict[str, int] = field(default_factory=dict)
     top: int = 0
     members: Members | None = None
@@ -221,13 +221,13 @@ class RaftRules:
         """This configuration is the latest that was committed."""
         self.group(group).members = members
 
-    def snapshotted(self, group: str, node: str, index: int, term: int, data: bytes) -> None:
+    def snapshotted(self, group: str, node: str, index: int, term: int, state: object) -> None:
         """A member folded its log into a snapshot, or took over one (R4)."""
         known = self.group(group)
         item = known.applied.get(index)
         if item is not None and item.term != term:
             detail = f"{group}: a snapshot at {index} of term {term}, not {item.term}"
             self._fail("R4 snapshot of another log", detail, node)
-        if known.snapshots.setdefault(index, data) != data:
+        if known.snapshots.setdefault(index, state) != state:
             detail = f"{group}: two states after the same {index} entries"
             self._fail("R4 states differ", detail, node)

@@ -48,6 +48,13 @@ def durable_copy(machine: SimNode, blob: str) -> bytes | None:
     return bytes(found.durable) if isinstance(found, Inode) else None
 
 
+def is_in_trash(machine: SimNode, blob: str) -> bool:
+    """Whether the garbage collection has condemned the machine's copy."""
+    store = index_of(machine)
+    data = None if store is None else store.get(ROWS + blob.encode())
+    return data is not None and decode(data, BlobRow).condemned is not None
+
+
 def has_intact(machine: SimNode, blob: str) -> bool:
     """Whether the machine has a durable copy with the right bytes."""
     data = durable_copy(machine, blob)
