@@ -56,6 +56,7 @@ from peerdisco_dht.tags.tags import TAG_OWNER, Tags
 from peerdisco_dht.tags.tokens import Caller, TokenKind
 from peerdisco_dht.upkeep import MemberView, UpkeepConfig, choose_voters, plan
 from peerdisco_dht.usage import Question, Usage, Used
+from peerdisco_dht.wanted import durability_of
 
 __all__ = [
     "Storage",
@@ -63,6 +64,7 @@ __all__ = [
     "Blobs",
     "BlobInfo",
     "Durability",
+    "durability_of",
     "Tags",
     "Tag",
     "TagInfo",

@@ -19,6 +19,7 @@ from peerdisco_dht.keeper import LayoutKeeper
 from peerdisco_dht.messages import BadMessage, Message, decode, encode
 from peerdisco_dht.movement import Size
 from peerdisco_dht.ports import Members, NodeId, Rpc
+from peerdisco_dht.wanted import Wanted
 
 COUNT = "dht/census"
 PAGE_ROWS = 500
@@ -74,6 +75,7 @@ class Counter:
         me: NodeId,
         shelf: Shelf,
         keeper: LayoutKeeper,
+        wanted: Wanted,
         members: Members,
         rpc: Rpc,
         config: StorageConfig,
@@ -81,6 +83,7 @@ class Counter:
         self._me = me
         self._shelf = shelf
         self._keeper = keeper
+        self._wanted = wanted
         self._members = members
         self._rpc = rpc
         self._config = config
@@ -108,7 +111,8 @@ class Counter:
             after = rows[-1][0]
             for blob, row in rows:
                 partition = partition_of_blob(blob)
-                tally.add(partition, row, home=self._me in self._keeper.home(partition))
+                nodes = self._wanted.nodes(blob, row.replicas)
+                tally.add(partition, row, home=self._me in nodes)
             await asyncio.sleep(0)
         return tally.holding()
 

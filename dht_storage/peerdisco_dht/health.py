@@ -21,6 +21,7 @@ from peerdisco_dht.ports import Disk, Members, NodeId, Rpc, Store
 from peerdisco_dht.repair import Repair
 from peerdisco_dht.scrub import Scrub, ScrubState
 from peerdisco_dht.space import Evictor, Room, Space
+from peerdisco_dht.wanted import Wanted
 
 CONDITION = "dht/condition"
 SCRUB = "dht/scrub/now"
@@ -52,6 +53,7 @@ class Health:
         repair: Its progress is told to others.
         traffic: Tells when background work must yield.
         keeper: The layout.
+        wanted: Who shall have copies.
         members: Who seems alive.
         rpc: Calls to and from peers.
         wall_time: The calendar.
@@ -68,6 +70,7 @@ class Health:
         repair: Repair,
         traffic: Traffic,
         keeper: LayoutKeeper,
+        wanted: Wanted,
         members: Members,
         rpc: Rpc,
         wall_time: Callable[[], float],
@@ -79,7 +82,7 @@ class Health:
         self._timeout_s = config.call_timeout_s
         self._room = room
         self._repair = repair
-        self._counter = Counter(me, shelf, keeper, members, rpc, config)
+        self._counter = Counter(me, shelf, keeper, wanted, members, rpc, config)
         throttle = Throttle(traffic, config.scrub_bytes_per_s, config.scrub_bytes_per_s)
         self._scrub = Scrub(shelf, disk, index, throttle, wall_time, config)
         self._evictor = Evictor(room, shelf, wall_time, config.lease_s)

@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from peerdisco_dht.backlog import Backlog, Errand, RepairProgress
@@ -46,6 +46,7 @@ from peerdisco_dht.layout import Layout, NodeState
 from peerdisco_dht.messages import BadMessage, decode, encode
 from peerdisco_dht.pacing import Throttle
 from peerdisco_dht.ports import Members, NodeId, Rpc
+from peerdisco_dht.wanted import Wanted
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class Repair:
         sender: Sender,
         throttle: Throttle,
         keeper: LayoutKeeper,
+        wanted: Wanted,
         members: Members,
         rpc: Rpc,
         config: StorageConfig,
@@ -78,6 +80,7 @@ class Repair:
         self._sender = sender
         self._throttle = throttle
         self._keeper = keeper
+        self._wanted = wanted
         self._members = members
         self._config = config
         self._backlog = Backlog()
@@ -201,23 +204,25 @@ class Repair:
             if row.where is not Where.NOWHERE
             and (caches or row.role is Role.REPLICA)
             and row.condemned is None
-            and self._home(blob)
+            and self._nodes(blob, row)
         }
         answers = await self._ask_homes(mine)
         others: dict[NodeId, list[str]] = {}
         for blob, row in mine.items():
             # A home that came with a new layout meanwhile was not asked and counts as silent.
-            state = {home: answers.get(home, {}).get(blob) for home in self._others(blob)}
+            state = {home: answers.get(home, {}).get(blob) for home in self._others(blob, row)}
             if None in state.values():
                 self._try_again(blob)
             released = [s for s in state.values() if s and s.copy is Copy.RELEASED]
             if released:
                 await self._shelf.hold(blob, released[0].pins, 0.0)
                 continue
+            if await self._adopted(blob, state):
+                continue
             lacking = [h for h, s in state.items() if s and s.copy is Copy.MISSING]
             full = [h for h, s in state.items() if s and s.copy is Copy.FULL]
             holding = [h for h, s in state.items() if s and s.copy is Copy.HELD]
-            sender = self._me if take_over else self._sender_of(blob, holding)
+            sender = self._me if take_over else self._sender_of(blob, row, holding)
             if lacking and sender == self._me:
                 self._add(Errand(1 + len(holding), row.size, blob, home) for home in lacking)
             elif lacking:
@@ -225,10 +230,21 @@ class Repair:
                 others.setdefault(sender, []).append(blob)
             elif full and sender == self._me:
                 self._spill(blob, row, 1 + len(holding), len(full))
-            elif len(holding) == len(state) and self._me not in self._home(blob):
+            elif len(holding) == len(state) and self._me not in self._nodes(blob, row):
                 await self._let_go(blob)
         # Whose turn it is may not know: it can have got its own copy a moment ago.
         await ask_all(list(others), lambda home: self._ask_to_look(home, others[home]))
+
+    async def _adopted(self, blob: str, state: Mapping[NodeId, Stored | None]) -> bool:
+        """Take over from a home how many copies there shall be, where this node is none."""
+        home = self._keeper.home(partition_of_blob(blob))
+        if self._me in home:
+            return False
+        told = [s.replicas for h in home if (s := state.get(h)) and s.copy is Copy.HELD]
+        if not told or not await self._shelf.set_replicas(blob, told[0]):
+            return False
+        self._try_again(blob)
+        return True
 
     def _spill(self, blob: str, row: BlobRow, copies: int, full: int) -> None:
         """Let others stand in for homes that have no room.
@@ -236,18 +252,16 @@ class Repair:
         This node may be a stand-in itself, and the others know nothing of each other: whoever is
         asked and has a copy already only says so.
         """
-        stand_ins = self._stand_ins(blob)
-        if self._me in stand_ins and self._me not in self._home(blob):
+        stand_ins = self._stand_ins(blob, row)
+        if self._me in stand_ins:
             full -= 1
         chosen = [node for node in stand_ins if node != self._me][:full]
         self._add(Errand(copies, row.size, blob, node, stand_in=True) for node in chosen)
 
-    def _stand_ins(self, blob: str) -> list[NodeId]:
-        """Living nodes that are no homes of the blob, in the order of all writers."""
-        layout, home, alive = self._keeper.layout, self._home(blob), self._members.alive()
-        up = [node.id for node in layout.nodes if node.state is NodeState.UP]
-        others = [node for node in up if node not in home and node in alive]
-        return sorted(others, key=lambda node: rank(blob, node))
+    def _stand_ins(self, blob: str, row: BlobRow) -> list[NodeId]:
+        """Living nodes that need no copy of the blob, in the order of all writers."""
+        nodes, alive = self._nodes(blob, row), self._members.alive()
+        return [each for each in self._wanted.others(blob) if each in alive and each not in nodes]
 
     async def _let_go(self, blob: str) -> None:
         """All homes have their copies: ours is a cache, and on a node that leaves not even that."""
@@ -270,26 +284,29 @@ class Repair:
         else:
             self._overflowed = True
 
-    def _home(self, blob: str) -> tuple[NodeId, ...]:
-        return self._keeper.home(partition_of_blob(blob))
+    def _nodes(self, blob: str, row: BlobRow) -> tuple[NodeId, ...]:
+        """Who shall have a copy: the homes, fewer of them, or others besides."""
+        return self._wanted.nodes(blob, row.replicas)
 
-    def _others(self, blob: str) -> list[NodeId]:
-        return [home for home in self._home(blob) if home != self._me]
+    def _others(self, blob: str, row: BlobRow) -> list[NodeId]:
+        return [node for node in self._nodes(blob, row) if node != self._me]
 
-    def _sender_of(self, blob: str, holding: Sequence[NodeId]) -> NodeId:
+    def _sender_of(self, blob: str, row: BlobRow, holding: Sequence[NodeId]) -> NodeId:
         """Whose turn it is to send: of the homes that have the blob, or of nobody but this node.
 
         By hash, so that the copies of one partition come from all its holders.
         """
-        able = [home for home in self._home(blob) if home == self._me or home in holding]
+        nodes = self._nodes(blob, row)
+        able = [home for home in nodes if home == self._me or home in holding]
         return min(able, key=lambda home: rank(blob, home), default=self._me)
 
     async def _ask_homes(self, rows: dict[str, BlobRow]) -> dict[NodeId, dict[str, Stored]]:
         """What each home answers about each of the blobs; nothing where it does not answer."""
         asks: dict[NodeId, list[Hold]] = {}
         for blob, row in rows.items():
-            for home in self._others(blob):
-                asks.setdefault(home, []).append(Hold(blob, row.pins, row.lease))
+            hold = Hold(blob, row.pins, row.lease, row.replicas)
+            for home in self._others(blob, row):
+                asks.setdefault(home, []).append(hold)
         alive = self._members.alive()
         answers = await ask_all(
             [home for home in asks if home in alive],
@@ -304,9 +321,11 @@ class Repair:
 
     async def _report_lost(self, blob: str) -> None:
         """Ask the other homes to send a copy in place of one that was corrupt here."""
-        if self._me not in self._home(blob) or self._shelf.vouches(blob):
+        home = self._keeper.home(partition_of_blob(blob))
+        if self._me not in home or self._shelf.vouches(blob):
             return
-        answers = await ask_all(self._others(blob), lambda home: self._ask_to_look(home, [blob]))
+        others = [node for node in home if node != self._me]
+        answers = await ask_all(others, lambda home: self._ask_to_look(home, [blob]))
         if all(isinstance(answer, Exception) for answer in answers.values()):
             self._lost[blob] = None
 
@@ -340,13 +359,18 @@ class Repair:
                 self._send_on(errand)
             elif not sent:
                 self._try_again(errand.blob)
-            elif self._me not in self._home(errand.blob):
+            elif (row := self._shelf.row(errand.blob)) and self._me not in self._nodes(
+                errand.blob, row
+            ):
                 # Once more, when all homes hold it, to see whether our copy is still needed.
                 self.want(errand.blob)
 
     def _send_on(self, errand: Errand) -> None:
         """Try the next stand-in; when there is none, the next walk tries all of them again."""
-        stand_ins = [node for node in self._stand_ins(errand.blob) if node != self._me]
+        row = self._shelf.row(errand.blob)
+        if row is None:
+            return
+        stand_ins = [node for node in self._stand_ins(errand.blob, row) if node != self._me]
         if errand.node in stand_ins:
             stand_ins = stand_ins[stand_ins.index(errand.node) + 1 :]
         self._add(replace(errand, node=node, stand_in=True) for node in stand_ins[:1])
@@ -374,10 +398,10 @@ class Repair:
 
     async def _send(self, errand: Errand) -> Stored:
         row = self._shelf.row(errand.blob)
-        if row is None or not (errand.stand_in or errand.node in self._home(errand.blob)):
+        if row is None or not (errand.stand_in or errand.node in self._nodes(errand.blob, row)):
             return Stored(Copy.FAILED, reason="neither we nor they are what they were")
         if errand.stand_in:
-            hold = Hold(errand.blob, row.pins, row.lease)
+            hold = Hold(errand.blob, row.pins, row.lease, row.replicas)
             try:
                 held = (await self._sender.hold(errand.node, [hold]))[0]
             except (OSError, BadMessage) as error:

@@ -50,8 +50,10 @@ from peerdisco_dht.space import MembersWithRoom, Room
 from peerdisco_dht.tags.head import TagHead, TagKind
 from peerdisco_dht.tags.sealing import Sealer
 from peerdisco_dht.tags.tags import PREFIX as TAG_PREFIX
-from peerdisco_dht.tags.tags import Tags
+from peerdisco_dht.tags.tags import Tags, open_head
 from peerdisco_dht.usage import Usage
+from peerdisco_dht.wanted import USUAL, Wanted, replicas_of
+from peerdisco_dht.wishes import Wishes
 
 SEGMENT_OWNER = "tags"
 """Whose pins hold the segments of tags."""
@@ -97,20 +99,20 @@ class Storage:
         self._background = Background()
         self._keeper = LayoutKeeper(log)
         epochs = EpochRpc(rpc, self._keeper)
-
         router = self._make_registers(me, log, epochs, members, names, rng, config)
         self._kinds: dict[str, Kind] = {PLAIN_PREFIX: PlainKind(), TAG_PREFIX: TagKind()}
-
         leases = Leases(wall_time, config.lease_s)
         self._shelf = Shelf(disk, index, names.next, leases)
-        traffic = Traffic()
-        rebuilt = _throttle(traffic, config)
-        room = Room(disk, config)
-        BlobService(self._shelf, rpc, room.refusal, traffic, rebuilt, config.transfers_max)
+        traffic, room, wanted = Traffic(), Room(disk, config), Wanted(self._keeper)
+        BlobService(
+            self._shelf, rpc, lambda peer, blob: wanted.defers(me, peer, blob), room.refusal,
+            traffic, _throttle(traffic, config), config.transfers_max,
+        )  # fmt: skip
         sender = Sender(self._shelf, rpc, config)
         self._repair = Repair(
-            me, self._shelf, sender, _throttle(traffic, config), self._keeper, members, rpc, config
-        )
+            me, self._shelf, sender, _throttle(traffic, config), self._keeper, wanted, members,
+            rpc, config,
+        )  # fmt: skip
         putter = Putter(
             me, self._shelf, sender, self._keeper, MembersWithRoom(me, members, room),
             self._background, names.next, self._repair.want, config,
@@ -121,26 +123,45 @@ class Storage:
             me, self._shelf, putter, pinner, rpc, self._keeper, members, self._background, traffic,
             room.check_put, config,
         )  # fmt: skip
-        self._segments = _Segments(self.blobs)
-        self._sealer = Sealer(router, self._background, self._segments.put_bytes)
+        segments = _Segments(self.blobs)
+        self._sealer = Sealer(router, self._background, segments.put_bytes)
         self.tags = Tags(
-            router, self._background, epochs, self._keeper, self._segments, pinner, wall_time, rng,
+            router, self._background, epochs, self._keeper, segments, pinner, wall_time, rng,
             entropy, config,
         )  # fmt: skip
         self.usage = Usage(self.tags, self._keeper, members, rpc, config)
         self.quotas = Quotas(self.registers, self.usage, self._background)
+        self._wishes = Wishes(
+            self._shelf, wanted, self._keeper, rpc, self.tags.named, self._repair.want,
+            self._background, config.call_timeout_s,
+        )  # fmt: skip
         self._owner_of = owner_of
-        Participant(me, self._shelf, disk, index, leases, epochs, self._keeper, config)
-        Marker(epochs, self._keeper, router, self._references, config)
-        self.collector = Collector(
-            me, self.registers, epochs, self._keeper, members, self._background, wall_time, config
-        )
+        Participant(
+            me, self._shelf, disk, index, leases, epochs, self._keeper, wanted, self._repair.want,
+            config,
+        )  # fmt: skip
+        self._make_collector(me, epochs, router, members, wall_time, config)
         self.health = Health(
-            me, self._shelf, disk, index, room, self._repair, traffic, self._keeper, members, rpc,
-            wall_time, config,
+            me, self._shelf, disk, index, room, self._repair, traffic, self._keeper, wanted,
+            members, rpc, wall_time, config,
         )  # fmt: skip
         self.kademlia = (
             Kademlia(me, datagrams, members, self._keeper, rng) if datagrams is not None else None
+        )
+
+    def _make_collector(
+        self,
+        me: NodeId,
+        epochs: EpochRpc,
+        router: Router,
+        members: Members,
+        wall_time: Callable[[], float],
+        config: StorageConfig,
+    ) -> None:
+        """What runs garbage collections, and reads registers for those of others."""
+        Marker(epochs, self._keeper, router, self._references, config)
+        self.collector = Collector(
+            me, self.registers, epochs, self._keeper, members, self._background, wall_time, config
         )
 
     def _make_registers(
@@ -231,7 +252,10 @@ class Storage:
         """What a register names, for the garbage collection."""
         self._kind_of(name)
         if name.startswith(TAG_PREFIX):
-            return References(await self.tags.references(value))
+            blobs = await self.tags.references(value)
+            _, head = open_head(name, value)
+            wish = replicas_of(dict(head.attributes)) if head is not None else USUAL
+            return References(blobs, replicas=wish)
         if value.data is None:
             return References()
         owner = self._owner_of(name.removeprefix(PLAIN_PREFIX), value.data)
@@ -240,6 +264,7 @@ class Storage:
     def _observe(self, name: str, content: object | None) -> None:
         if isinstance(content, TagHead):
             self._sealer.observe(name, content)
+            self._wishes.observe(name, content)
 
 
 def _throttle(traffic: Traffic, config: StorageConfig) -> Throttle:

@@ -24,6 +24,7 @@ from peerdisco_dht import (
     TagInfo,
     TokenKind,
     Unavailable,
+    durability_of,
 )
 from peerdisco_dht import Caller as StorageCaller
 from peerdisco_webui import errors
@@ -69,7 +70,10 @@ class FileViews:
         with _translated("new blobs"):
             quotas = await self._storage.quotas.covering(tag, _caller(caller, owner).name)
             await self._storage.quotas.admit(quotas, size=size)
-            info = await self._blobs.put(source, replicas=replicas, owner=owner or TAG_OWNER)
+            durability = durability_of(await self._tags.attributes(tag) if tag else {})
+            info = await self._blobs.put(
+                source, replicas=replicas, durability=durability, owner=owner or TAG_OWNER
+            )
         return BlobView(id=info.id, size=info.size, copies=info.copies)
 
     async def stat(self, blob: str) -> BlobView:

@@ -66,6 +66,7 @@ class BlobRow(Message, frozen=True, array_like=True):
         touched: The newest generation of the collection that this node had heard of when the
             blob was last put, pinned or handed over; an older one may never condemn it.
         condemned: Set while it lies in the trash.
+        replicas: How many copies tags want; 0 for the layout's number.
     """
 
     size: int
@@ -75,6 +76,7 @@ class BlobRow(Message, frozen=True, array_like=True):
     lease: float = 0.0
     touched: int = 0
     condemned: Condemned | None = None
+    replicas: int = 0
 
 
 class Ids(Message, frozen=True, array_like=True):
@@ -96,11 +98,16 @@ class Sizes(Message, frozen=True, array_like=True):
 
 
 class Hold(Message, frozen=True, array_like=True):
-    """Merge these pins and this lease into your copy of a blob, if you have one, as a replica."""
+    """Merge these pins and this lease into your copy of a blob, if you have one, as a replica.
+
+    Attributes:
+        replicas: How many copies there shall be; for who is no home and cannot know.
+    """
 
     id: str
     pins: Pins
     lease: float = 0.0
+    replicas: int = 0
 
 
 class Holds(Message, frozen=True, array_like=True):
@@ -123,11 +130,19 @@ class Copy(enum.StrEnum):
 
 
 class Stored(Message, frozen=True, array_like=True):
-    """The answer to Hold, Keep and Offer."""
+    """The answer to Hold, Keep and Offer.
+
+    Attributes:
+        copy: What became of it.
+        pins: As they are merged.
+        reason: Why it failed.
+        replicas: Of a copy that is held: how many there shall be.
+    """
 
     copy: Copy
     pins: Pins = Pins()
     reason: str = ""
+    replicas: int = 0
 
 
 class PinAsks(Message, frozen=True, array_like=True):
@@ -155,6 +170,7 @@ class Keep(Message, frozen=True, array_like=True):
     pins: Pins
     data: bytes
     lease: float = 0.0
+    replicas: int = 0
 
 
 class Offer(Message, frozen=True, array_like=True):
@@ -170,6 +186,7 @@ class Offer(Message, frozen=True, array_like=True):
     hashes: bytes
     lease: float = 0.0
     background: bool = False
+    replicas: int = 0
 
 
 class Get(Message, frozen=True, array_like=True):
@@ -192,6 +209,13 @@ class Header(Message, frozen=True, array_like=True):
     found: bool
     size: int = 0
     hashes: bytes = b""
+
+
+class Wish(Message, frozen=True, array_like=True):
+    """A tag that names these blobs wants so many copies of them at least."""
+
+    ids: tuple[str, ...]
+    replicas: int
 
 
 class Release(Message, frozen=True, array_like=True):

@@ -47,12 +47,14 @@ class Sender:
                 if throttle is not None:
                     await throttle.take(chunks.size, hurry=hurry)
                 data = b"".join([chunk async for chunk in self._chunks(blob, chunks)])
-                return await self.send_small(peer, Keep(blob, pins, data, row.lease))
-            held = (await self.hold(peer, [Hold(blob, pins, row.lease)]))[0]
+                return await self.send_small(peer, Keep(blob, pins, data, row.lease, row.replicas))
+            held = (await self.hold(peer, [Hold(blob, pins, row.lease, row.replicas)]))[0]
             if held.copy is not Copy.MISSING:
                 return held
             background = throttle is not None
-            offer = Offer(blob, pins, chunks.size, chunks.hashes, row.lease, background)
+            offer = Offer(
+                blob, pins, chunks.size, chunks.hashes, row.lease, background, row.replicas
+            )
             source = self._unverified(blob, chunks, throttle, hurry=hurry)
             if background:
                 return await self._push(peer, offer, source)

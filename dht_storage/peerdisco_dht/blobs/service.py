@@ -25,6 +25,7 @@ from peerdisco_dht.blobs.messages import (
     Get,
     Header,
     Held,
+    Hold,
     Holds,
     Ids,
     Keep,
@@ -36,7 +37,6 @@ from peerdisco_dht.blobs.messages import (
     StoredItems,
     Where,
 )
-from peerdisco_dht.blobs.pins import Pins
 from peerdisco_dht.blobs.shelf import INLINE_BYTES_MAX, Shelf
 from peerdisco_dht.messages import BadMessage, decode, encode
 from peerdisco_dht.pacing import Throttle, Traffic
@@ -60,6 +60,8 @@ class BlobService:
     Args:
         shelf: The copies on this node.
         rpc: Where the methods are offered.
+        defers_to: Whether this node takes over from a peer how many copies of a blob there shall
+            be: it is no home of it, and the peer is one.
         refusal: Says why this node takes no new copies now; empty when it does.
         traffic: Told of what somebody waits for.
         throttle: How fast copies are received that nobody waits for.
@@ -71,12 +73,14 @@ class BlobService:
         self,
         shelf: Shelf,
         rpc: Rpc,
+        defers_to: Callable[[NodeId, str], bool],
         refusal: Callable[[], Awaitable[str]],
         traffic: Traffic,
         throttle: Throttle,
         transfers_max: int,
     ) -> None:
         self._shelf = shelf
+        self._defers_to = defers_to
         self._refusal = refusal
         self._traffic = traffic
         self._throttle = throttle
@@ -109,20 +113,18 @@ class BlobService:
 
     async def _hold(self, peer: NodeId, body: bytes) -> bytes:
         """All at once, so that the changed rows share one commit."""
-        del peer
         try:
             items = decode(body, Holds).items[:BATCH_MAX]
         except BadMessage:
             items = ()
         async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(self._hold_one(item.id, item.pins, item.lease)) for item in items
-            ]
+            tasks = [group.create_task(self._hold_one(peer, item)) for item in items]
         return encode(StoredItems(tuple(task.result() for task in tasks)))
 
-    async def _hold_one(self, blob: str, pins: Pins, lease: float) -> Stored:
+    async def _hold_one(self, peer: NodeId, item: Hold) -> Stored:
         try:
-            stored = await self._shelf.hold(blob, pins, lease)
+            replicas = item.replicas if self._defers_to(peer, item.id) else None
+            stored = await self._shelf.hold(item.id, item.pins, item.lease, replicas)
             if stored.copy is Copy.MISSING:
                 return await self._full() or stored
             return stored
@@ -142,7 +144,12 @@ class BlobService:
             _check(chunk_list_of(request.data).id == request.id, "the hash is wrong")
             full = None if self._shelf.holds(request.id) else await self._full()
             stored = full or await self._shelf.keep_inline(
-                request.id, request.data, request.pins, Role.REPLICA, request.lease
+                request.id,
+                request.data,
+                request.pins,
+                Role.REPLICA,
+                request.lease,
+                request.replicas,
             )
         except (BadMessage, OSError) as error:
             stored = Stored(Copy.FAILED, reason=str(error))
@@ -196,7 +203,7 @@ class BlobService:
                 await spool.write(last)
             _check(chunker.chunk_list() == chunks, "the bytes are not those of the blob")
             stored = await self._shelf.keep_file(
-                spool, chunks, offer.pins, Role.REPLICA, offer.lease
+                spool, chunks, offer.pins, Role.REPLICA, offer.lease, offer.replicas
             )
             kept = True
             return stored

@@ -167,6 +167,7 @@ class Shelf:
         pins: Pins,
         role: Role,
         lease: float | None = None,
+        replicas: int = 0,
     ) -> Stored:
         """Turn a spool whose chunks were verified against the list into a durable copy.
 
@@ -177,20 +178,33 @@ class Shelf:
         async with self._locks.hold(blob):
             await self._disk.rename(spool.path, file_path(blob))
             hashes: Write = (CHUNKS + blob.encode(), chunks.hashes)
-            new = BlobRow(chunks.size, Where.FILE, role, pins, self._leases.of_copy(lease))
+            lease = self._leases.of_copy(lease)
+            new = BlobRow(chunks.size, Where.FILE, role, pins, lease, replicas=replicas)
             return await self._keep(blob, new, [hashes])
 
     async def keep_inline(
-        self, blob: str, data: bytes, pins: Pins, role: Role, lease: float | None = None
+        self,
+        blob: str,
+        data: bytes,
+        pins: Pins,
+        role: Role,
+        lease: float | None = None,
+        replicas: int = 0,
     ) -> Stored:
         """Keep a small blob whose bytes were verified, durably; the lease as in `keep_file`."""
         async with self._locks.hold(blob):
             content: Write = (INLINE + blob.encode(), data)
-            new = BlobRow(len(data), Where.INLINE, role, pins, self._leases.of_copy(lease))
+            lease = self._leases.of_copy(lease)
+            new = BlobRow(len(data), Where.INLINE, role, pins, lease, replicas=replicas)
             return await self._keep(blob, new, [content])
 
-    async def hold(self, blob: str, pins: Pins, lease: float) -> Stored:
-        """Merge pins and a lease into a copy that is here, and let it count as a replica."""
+    async def hold(
+        self, blob: str, pins: Pins, lease: float, replicas: int | None = None
+    ) -> Stored:
+        """Merge pins and a lease into a copy that is here, and let it count as a replica.
+
+        The number of copies wanted becomes `replicas` if that is given.
+        """
         async with self._locks.hold(blob):
             row = self.row(blob)
             if row is None:
@@ -202,11 +216,13 @@ class Shelf:
                 return Stored(Copy.RELEASED, merged)
             if not self.vouches(blob):
                 return Stored(Copy.MISSING)
-            new = msgspec.structs.replace(row, pins=merged, role=Role.REPLICA)
+            if replicas is None:
+                replicas = row.replicas
+            new = msgspec.structs.replace(row, pins=merged, role=Role.REPLICA, replicas=replicas)
             if lease > row.lease or merged.live != row.pins.live:
                 new = self._leases.touch(new, max(lease, row.lease))
             await self._commit(blob, row, new)
-            return Stored(Copy.HELD, merged)
+            return Stored(Copy.HELD, merged, replicas=replicas)
 
     async def pin(self, blob: str, pin: str) -> Stored:
         """Keep a copy that something is about to name: out of the trash, with a fresh lease."""
@@ -237,6 +253,15 @@ class Shelf:
             row = self.row(blob)
             if row is not None and row.where is not Where.NOWHERE:
                 await self._commit(blob, row, msgspec.structs.replace(row, role=Role.CACHE))
+
+    async def set_replicas(self, blob: str, replicas: int) -> bool:
+        """Note how many copies are wanted; False when that is known, or nothing is here."""
+        async with self._locks.hold(blob):
+            row = self.row(blob)
+            if row is None or row.where is Where.NOWHERE or row.replicas == replicas:
+                return False
+            await self._commit(blob, row, msgspec.structs.replace(row, replicas=replicas))
+            return True
 
     async def settle(self) -> None:
         """Return when every change that is under way now is durable."""
@@ -360,16 +385,19 @@ class Shelf:
     async def _keep(self, blob: str, new: BlobRow, writes: list[Write]) -> Stored:
         """Write the row that makes a copy count; a replica never becomes a cache this way."""
         row = self.row(blob)
-        pins, role, lease = new.pins, new.role, new.lease
+        pins, role, lease, replicas = new.pins, new.role, new.lease, new.replicas
         if row is not None:
             pins, lease = merge(row.pins, pins), max(row.lease, lease)
             if row.role is Role.REPLICA and row.where is not Where.NOWHERE:
                 role = Role.REPLICA
+            if row.where is not Where.NOWHERE:
+                replicas = row.replicas
         if not pins.live:
             if new.where is Where.FILE:
                 await self._disk.remove(file_path(blob))
             return Stored(Copy.RELEASED, pins)
-        new = self._leases.touch(msgspec.structs.replace(new, pins=pins, role=role), lease)
+        new = msgspec.structs.replace(new, pins=pins, role=role, replicas=replicas)
+        new = self._leases.touch(new, lease)
         await self._index.commit([*writes, (ROWS + blob.encode(), encode(new))])
         self._doubted.pop(blob, None)
         return Stored(Copy.HELD, pins)

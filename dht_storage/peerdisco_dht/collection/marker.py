@@ -43,10 +43,12 @@ class References:
     Attributes:
         blobs: Ids.
         owners: Owners that live as long as this register says so.
+        replicas: How many copies of the blobs it wants; 0 for the layout's number.
     """
 
     blobs: Sequence[str] = ()
     owners: Sequence[str] = ()
+    replicas: int = 0
 
 
 ReadReferences = Callable[[str, RegisterValue], Awaitable[References]]
@@ -64,6 +66,7 @@ class _Telling:
     generation: int
     participants: tuple[NodeId, ...]
     ids: dict[NodeId, list[bytes]] = field(default_factory=dict)
+    wishes: dict[NodeId, list[tuple[bytes, int]]] = field(default_factory=dict)
     owners: dict[str, None] = field(default_factory=dict)
     registers: int = 0
     references: int = 0
@@ -115,7 +118,9 @@ class Marker:
                 await self._read(sets, names[start : start + PEEKS_AT_A_TIME], telling)
         for participant in telling.participants:
             ids = tuple(telling.ids.pop(participant, ()))
-            marks = Marks(telling.generation, ids, tuple(telling.owners), request.partitions)
+            wishes = tuple(telling.wishes.pop(participant, ()))
+            owners = tuple(telling.owners)
+            marks = Marks(telling.generation, ids, owners, request.partitions, wishes)
             await self._tell(participant, marks)
         return Marked(telling.registers, telling.references)
 
@@ -162,6 +167,14 @@ class Marker:
             digest = bytes.fromhex(blob[3:])
             for home in self._keeper.home(partition_of_blob(blob)):
                 if home not in telling.participants:
+                    continue
+                if references.replicas:
+                    wishes = telling.wishes.setdefault(home, [])
+                    wishes.append((digest, references.replicas))
+                    if len(wishes) >= IDS_MAX:
+                        del telling.wishes[home]
+                        told = Marks(telling.generation, wishes=tuple(wishes))
+                        await self._tell(home, told)
                     continue
                 ids = telling.ids.setdefault(home, [])
                 ids.append(digest)

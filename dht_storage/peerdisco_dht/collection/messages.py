@@ -46,12 +46,14 @@ class Marks(Message, frozen=True, array_like=True):
         ids: The 32 bytes of each blob's id.
         owners: Owners whose pins hold their blobs.
         partitions: Partitions of registers that are told completely with this message.
+        wishes: Blobs that are named by tags that want a number of copies of their own.
     """
 
     generation: int
     ids: tuple[bytes, ...] = ()
     owners: tuple[str, ...] = ()
     partitions: tuple[int, ...] = ()
+    wishes: tuple[tuple[bytes, int], ...] = ()
 
 
 class Taken(Message, frozen=True, array_like=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from peerdisco_dht.blobs.identity import partition_of_blob
@@ -26,6 +27,7 @@ from peerdisco_dht.keeper import LayoutKeeper
 from peerdisco_dht.keys import PARTITIONS
 from peerdisco_dht.messages import decode, encode
 from peerdisco_dht.ports import Disk, NodeId, Store
+from peerdisco_dht.wanted import USUAL, Wanted
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,8 @@ class _Open:
     since: int
     marks: MarkFilter
     owners: dict[str, None] = field(default_factory=dict)
+    wishes: dict[bytes, int] = field(default_factory=dict)
+    """Copies wanted by tags with a number of their own; these are not in `marks`."""
     told: int = 0
     """Bit map of the partitions that have told everything."""
 
@@ -67,6 +71,8 @@ class Participant:
         leases: Leases,
         epochs: EpochRpc,
         keeper: LayoutKeeper,
+        wanted: Wanted,
+        repair: Callable[[str], None],
         config: StorageConfig,
     ) -> None:
         self._me = me
@@ -75,6 +81,8 @@ class Participant:
         self._index = index
         self._leases = leases
         self._keeper = keeper
+        self._wanted = wanted
+        self._repair = repair
         self._config = config
         self._open: _Open | None = None
         row = index.get(GENERATION_ROW)
@@ -113,6 +121,8 @@ class Participant:
             return encode(Taken("the generation is not open here"))
         for digest in marks.ids:
             now.marks.add(digest)
+        for digest, replicas in marks.wishes:
+            now.wishes[digest] = max(replicas, now.wishes.get(digest, 0))
         now.owners.update(dict.fromkeys(marks.owners))
         for partition in marks.partitions:
             now.told |= 1 << partition
@@ -146,6 +156,8 @@ class Participant:
 
     async def _apply(self, blob: str, row: BlobRow, now: _Open, *, dry_run: bool) -> Finding:
         """Judge a row, and unless it is a dry run do so again under its lock and act."""
+        if not dry_run:
+            row = await self._set_replicas(blob, row, now)
         finding = self._judge(blob, row, now)
         if dry_run or (finding.verdict is Verdict.KEEP and finding.condemned == row.condemned):
             return finding
@@ -157,6 +169,9 @@ class Participant:
             return latest.verdict, latest.condemned
 
         await self._shelf.judge(blob, judgement)
+        if latest.verdict is Verdict.CONDEMN:
+            # Else whoever has a copy beside the homes would bring it back when they drop theirs.
+            await self._shelf.set_replicas(blob, USUAL)
         if latest.verdict is not Verdict.KEEP:
             logger.info(
                 f"event=collected verdict={latest.verdict} blob={blob} bytes={row.size} "
@@ -164,13 +179,31 @@ class Participant:
             )
         return latest
 
+    async def _set_replicas(self, blob: str, row: BlobRow, now: _Open) -> BlobRow:
+        """Note how many copies of a blob its tags want together, and let repair see to it."""
+        if self._me not in self._keeper.home(partition_of_blob(blob)):
+            return row
+        digest = bytes.fromhex(blob[3:])
+        usual = self._keeper.layout.replicas
+        replicas = now.wishes.get(digest)
+        if digest in now.marks:
+            replicas = max(usual, replicas or usual)
+        if replicas is None:
+            return row
+        replicas = USUAL if replicas == usual else replicas
+        if await self._shelf.set_replicas(blob, replicas):
+            self._repair(blob)
+        return self._shelf.row(blob) or row
+
     def _judge(self, blob: str, row: BlobRow, now: _Open) -> Finding:
         live = row.pins.live if now.owners else ()
+        digest = bytes.fromhex(blob[3:])
+        is_home = self._me in self._keeper.home(partition_of_blob(blob))
         return rules.judge(
             row,
             now.terms,
-            home=self._me in self._keeper.home(partition_of_blob(blob)),
-            named=bytes.fromhex(blob[3:]) in now.marks,
+            home=is_home and self._me in self._wanted.nodes(blob, row.replicas),
+            named=digest in now.marks or digest in now.wishes,
             held=any(each == SHARED or owner_of(each) in now.owners for each in live),
         )
 

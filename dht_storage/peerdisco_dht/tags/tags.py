@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from peerdisco_dht.background import Background
@@ -76,6 +76,7 @@ from peerdisco_dht.tags.tokens import (
     may_write,
     seal,
 )
+from peerdisco_dht.wanted import check_setting
 
 BLOB = "blob:"
 """What URLs of blobs begin with."""
@@ -230,6 +231,7 @@ class Tags:
         """Attach a value to a tag; raises NoSuchTag, or Limit when there is too much of it."""
         check_name(name)
         check_attribute(key, value)
+        check_setting(key, value)
         action = SetAttribute(key, value, self._wall_time(), self._claim(caller))
         return await self._write(name, action, op_id)
 
@@ -303,12 +305,22 @@ class Tags:
         Raises StorageError when that cannot be told.
         """
         _, head = open_head("", value)
-        if head is None:
-            return []
+        return await self.named(head) if head is not None else []
+
+    async def named(self, head: TagHead) -> Sequence[str]:
+        """Ids of all blobs that a head names, likewise."""
         urls = await self._expand(head.items)
         named = [url[len(BLOB) :] for entry in urls for url in entry if url.startswith(BLOB)]
         segments = [item.blob for item in head.items if isinstance(item, Segment)]
         return [*segments, *(blob for blob in named if is_id(blob))]
+
+    async def attributes(self, name: str) -> Mapping[str, str]:
+        """Attributes of a tag as some home knows them; none without a tag that can be read."""
+        try:
+            _, head = await self._head(check_name(name), stale_ok=True)
+        except Unavailable:
+            return {}
+        return dict(head.attributes) if head is not None else {}
 
     async def contents(self, name: str) -> tuple[str, Sequence[str]] | None:
         """Owner and `references` of a tag, for who counts and not for users; None without one."""
