@@ -65,7 +65,8 @@ def entry(one: Entry) -> str:
     if one.kind is EntryKind.CONFIGURATION:
         said = members(configuration_of(one))
     else:
-        said = one.data.decode() if one.kind is EntryKind.COMMAND else "empty"
+        command = ascii(one.data.decode(errors="backslashreplace"))[1:-1]
+        said = command if one.kind is EntryKind.COMMAND else "empty"
     return f"[{one.index}.{one.term} {said}]"
 
 

@@ -19,12 +19,20 @@ from typing import Any
 
 import pytest
 
-from peerdisco_election import RaftConfig, RaftError, Recovery, StateMachine
+from peerdisco_election import (
+    RaftConfig,
+    RaftError,
+    Recovery,
+    Session,
+    StateMachine,
+    plain,
+    register,
+)
 from peerdisco_election.group import Group
 from peerdisco_election.messages import Beat, BeatReply, Envelope, Frame, Leading, Pulse, decode
 from peerdisco_sim.cluster import Cluster
 from peerdisco_sim.node import SimNode
-from peerdisco_sim.scenarios.raft_node import Ledger, Plan, RaftNode
+from peerdisco_sim.scenarios.raft_node import Plan, RaftNode
 from peerdisco_sim.world import World
 from tests.election import script
 
@@ -36,11 +44,11 @@ FILES = sorted((Path(__file__).parent / "conversations").glob("*.txt"))
 
 
 class Life(RaftNode):
-    """A node whose ledgers take commands as they are."""
+    """A node whose ledgers take commands as they are, but for that of group two."""
 
-    def _machine(self, name: str) -> StateMachine:  # type: ignore[override]  # without sessions
-        self.ledgers[name] = Ledger()
-        return self.ledgers[name]
+    def _machine(self, name: str) -> StateMachine:  # type: ignore[override]  # mostly no sessions
+        sessions = super()._machine(name)
+        return sessions if name == "two" else self.ledgers[name]
 
 
 class Disk:
@@ -71,6 +79,8 @@ class Scribe:
         self.lives: dict[str, Life] = {}
         self.plans = {name: Plan(founders, founders) for name, founders in FOUNDERS.items()}
         self.beats_lost = False
+        self.session: Session | None = None
+        self.wrapped = b""
         self.cluster = Cluster(world, self._serve)
         self._addresses: dict[str, str] = {}
 
@@ -175,8 +185,18 @@ class Scribe:
         match verb, arguments:
             case "propose", [seconds, *commands]:
                 for command in commands:
-                    doing = group.propose(command.encode(), timeout=float(seconds))
+                    data = plain(command.encode()) if group.name == "two" else command.encode()
+                    doing = group.propose(data, timeout=float(seconds))
                     self._await(name, f"{command!r} in {group.name}", doing)
+            case "register", []:
+                self._await(name, "a session", self._register(group))
+            case "once", [command]:
+                assert self.session is not None
+                self.wrapped = self.session.wrap(command.encode()).command
+                doing = group.propose(self.wrapped, timeout=9.0)
+                self._await(name, f"{command!r}, once", doing)
+            case "again", []:
+                self._await(name, "the same", group.propose(self.wrapped, timeout=9.0))
             case "read", []:
                 self._await(name, f"a read of {group.name}", group.read_index(timeout=9.0))
             case "change", voters:
@@ -186,6 +206,11 @@ class Scribe:
                 self._await(name, f"recovering {group.name}", recovering)
             case _:
                 pytest.fail(f"no such command: {verb} {arguments}")
+
+    async def _register(self, group: Group) -> object:
+        number = await group.propose(register(), timeout=9.0)
+        self.session = Session(number)
+        return number
 
     async def _change(self, group: Group, voters: list[str]) -> None:
         await group.change_voters(voters, timeout=9.0)
