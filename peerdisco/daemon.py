@@ -44,6 +44,7 @@ from peerdisco.security.tokens import (
     parse_address,
     parse_token,
 )
+from peerdisco.settings import knob_of, parse_settings
 from peerdisco.startup import (
     advertised_address,
     available_cores,
@@ -75,6 +76,7 @@ class Options:
         slots: Tasks at a time.
         stores: Whether the node offers its disk to DDFS.
         zone: What fails together with this node.
+        settings: `NAME=VALUE` each; see `peerdisco.settings`.
         udp: Which library serves the UDP port.
         log_level: Of the log on standard error.
     """
@@ -88,6 +90,7 @@ class Options:
     slots: int | None = None
     stores: bool = True
     zone: str = ""
+    settings: tuple[str, ...] = ()
     udp: str = UdpLibrary.AIOUDP
     log_level: str = "info"
 
@@ -99,9 +102,10 @@ def run(options: Options) -> int:
     """
     set_up_logging(options.log_level)
     keep_freed_memory()
+    knob = knob_of(parse_settings(options.settings))
     root = data_directory(options.data)
     try:
-        with claimed(root), host_machine(root) as machine:
+        with claimed(root), host_machine(root, knob) as machine:
             return asyncio.run(_serve(machine, root, options))
     except BrokenPipeError:
         raise  # nobody reads what we print

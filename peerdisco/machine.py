@@ -169,7 +169,7 @@ class Knob(Protocol):
     """Answers what a setting shall be on this machine."""
 
     def __call__(self, name: str, default: T) -> T:
-        """The value of the setting called `name`; a real machine answers with the default."""
+        """The value of the setting called `name`: the default, unless somebody chose another."""
 
 
 def as_shipped(name: str, default: T) -> T:

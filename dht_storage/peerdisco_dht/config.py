@@ -55,3 +55,15 @@ class StorageConfig:
     trash_s: float = 86400.0
     collection_interval_s: float = 86400.0
     mark_timeout_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        """Raises ValueError when something would never move."""
+        for name in (
+            "transfers_max",
+            "repair_concurrency",
+            "repair_bytes_per_s",
+            "repair_busy_bytes_per_s",
+            "scrub_bytes_per_s",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is at least 1")

@@ -40,6 +40,13 @@ COMMANDS = {
 @click.option("--no-storage", is_flag=True, help="Run tasks, but keep no data for the cluster.")
 @click.option("--zone", default="", help="What fails together with this node, as a rack does.")
 @click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Any number of a room's configuration, as storage.repair_bytes_per_s=100M; repeatable.",
+)
+@click.option(
     "--udp",
     type=click.Choice(["aioudp", "asyncio"]),
     default="aioudp",

@@ -13,11 +13,11 @@ from peerdisco.host.disk import HostDisk
 from peerdisco.host.processes import HostProcesses
 from peerdisco.host.store import SqliteStore
 from peerdisco.host.tls import MutualTls
-from peerdisco.machine import Machine
+from peerdisco.machine import Knob, Machine, as_shipped
 
 
 @contextlib.contextmanager
-def host_machine(root: Path) -> Iterator[Machine]:
+def host_machine(root: Path, knob: Knob = as_shipped) -> Iterator[Machine]:
     """The machine of a node whose data directory is `root`, for as long as the node runs."""
     disk = HostDisk(root)
     try:
@@ -29,6 +29,7 @@ def host_machine(root: Path) -> Iterator[Machine]:
             entropy=os.urandom,
             wall_time=time.time,
             transport_security=MutualTls,
+            knob=knob,
         )
     finally:
         disk.close()
