@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import secrets
 import threading
 from collections.abc import Iterator, Sequence
@@ -326,7 +327,9 @@ class Cluster:
         }
 
 
+@functools.cache
 def _user() -> dict[str, str]:
+    """Who this process is; asking the system each time costs more than saying it."""
     return {USER_HEADER: quote(owner(), safe="@")}
 
 
