@@ -188,11 +188,13 @@ def rm(tags: tuple[str, ...], prefix: bool, files: DDFS, output: Output) -> None
 @tag_command
 def stat(tags: tuple[str, ...], prefix: bool, files: DDFS, output: Output) -> None:
     """Version, entries, owner, tokens and stored size of tags."""
+    from peerdisco.client.names import BLOB_SCHEME
     from peerdisco_webui.present import size
 
     for name in expanded(files, tags, prefix=prefix):
         found = files.get(name)
-        total = sum(len(file) for file in files.pull(name))
+        blobs = [entry[0] for entry in files.blobs_of(found) if entry[0].startswith(BLOB_SCHEME)]
+        total = sum(files.cluster.blob_size(url.removeprefix(BLOB_SCHEME)) for url in blobs)
         protected = ["reading"] * found.read_protected + ["writing"] * found.write_protected
         summary: dict[str, Any] = {
             "name": found.name,

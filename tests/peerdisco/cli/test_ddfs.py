@@ -6,10 +6,11 @@ import gzip
 import io
 import json
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
 from click.testing import Result
 
@@ -30,9 +31,18 @@ def as_json(result: Result) -> Any:
     return json.loads(result.output)
 
 
+def commands(group: click.Group) -> Iterator[tuple[str, click.Command]]:
+    """All commands of a group and of the groups in it."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command)
+        else:
+            yield name, command
+
+
 def test_all_of_discos_commands_are_there() -> None:
     assert set(DISCO.split()) <= set(ddfs.commands)
-    for name, command in ddfs.commands.items():
+    for name, command in commands(ddfs):
         options = {option for parameter in command.params for option in parameter.opts}
         assert "--json" in options, name
         assert command.help, name
