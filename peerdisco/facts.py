@@ -38,10 +38,21 @@ class NodeFacts(Message, frozen=True, array_like=True):
 
 
 class NodeLoad(Message, frozen=True, array_like=True):
-    """What changes: how busy the node is and how full."""
+    """What changes: how busy the node is and how full.
+
+    Attributes:
+        slots_busy: Tasks that run there.
+        free_bytes: Free space under its data.
+        space: What the storage does about that: `ok`, `low` or `read-only`.
+        rebuild_bytes: What it has to send to other nodes, so that all blobs have their copies.
+        rebuild_s: How long that takes at the present speed; -1 while it is unknown.
+    """
 
     slots_busy: int = 0
     free_bytes: int = -1
+    space: str = "ok"
+    rebuild_bytes: int = 0
+    rebuild_s: int = 0
 
 
 def facts_of(value: bytes | None) -> NodeFacts:

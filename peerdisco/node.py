@@ -63,7 +63,9 @@ EXCHANGE = "gossip/exchange"
 CLIENT_GRANT_LIFE_S = 30 * 86400.0
 LOAD_INTERVAL_S = 2.0
 FREE_BYTES_STEP = 64 << 20
-"""Free space is told in steps of this size, so that it is not news all the time."""
+REBUILD_BYTES_STEP = 1 << 20
+REBUILD_S_STEP = 5
+"""Space and times are told in steps of these sizes, so that they are not news all the time."""
 
 BACK_BY_S = 600.0
 """A stopping node means to be back within this time; its data is not rebuilt meanwhile."""
@@ -380,12 +382,22 @@ class Node:
         )
         self.membership.set_metadata(FACTS_KEY, encode(facts))
 
+    async def _load(self) -> NodeLoad:
+        free = (await self._machine.disk.space()).free_bytes
+        condition = self.storage.health.condition()
+        rebuild, left_s = condition.repair.bytes_left, condition.repair.left_s
+        return NodeLoad(
+            slots_busy=len(self.runner.running()),
+            free_bytes=free - free % FREE_BYTES_STEP,
+            space=condition.space.state.value,
+            rebuild_bytes=-(-rebuild // REBUILD_BYTES_STEP) * REBUILD_BYTES_STEP,
+            rebuild_s=-1 if left_s is None else round(left_s / REBUILD_S_STEP) * REBUILD_S_STEP,
+        )
+
     async def _tell_load(self) -> None:
         told = None
         while True:
-            free = (await self._machine.disk.space()).free_bytes
-            free -= free % FREE_BYTES_STEP
-            load = NodeLoad(slots_busy=len(self.runner.running()), free_bytes=free)
+            load = await self._load()
             if load != told:
                 self.membership.set_metadata(LOAD_KEY, encode(load))
                 told = load

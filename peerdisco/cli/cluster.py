@@ -40,7 +40,7 @@ def nodes(cluster: Cluster, output: Output) -> None:
             member.name,
             member.state.value,
             f"{member.slots_busy}/{member.slots}",
-            size(member.free_bytes),
+            size(member.free_bytes) + ("" if member.space == "ok" else f", {member.space}"),
             member.address,
             member.http,
             member.id,

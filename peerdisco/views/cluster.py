@@ -81,4 +81,7 @@ class ClusterViews:
             version=facts.version,
             storage=layout.node(member.id) is not None,
             me=member.id == self._identity.node_id,
+            space=load.space,
+            rebuild_bytes=load.rebuild_bytes,
+            rebuild_s=load.rebuild_s,
         )

@@ -128,6 +128,22 @@ async def test_the_front_page_says_what_can_be_lost(web: aiohttp.ClientSession) 
     assert "3 nodes alive; can lose 1 of them without losing anything" in html
 
 
+async def test_the_front_page_says_who_is_full_and_what_is_rebuilt(
+    web: aiohttp.ClientSession, backend: Backend
+) -> None:
+    full, rebuilding, fine = backend.cluster.listed
+    backend.cluster.listed = [
+        msgspec.structs.replace(full, space="read-only"),
+        msgspec.structs.replace(rebuilding, rebuild_bytes=3 << 30, rebuild_s=65),
+        fine,
+    ]
+    async with web.get("/") as response:
+        text = await response.text()
+    assert "<small>read-only</small>" in text
+    assert "<small>sends 3.2 GB, 1 min 5 s left</small>" in text
+    assert text.count("<small>sends") == 1
+
+
 async def test_an_unchanged_page_is_not_sent_again(web: aiohttp.ClientSession) -> None:
     async with web.get("/data") as response:
         etag = response.headers["ETag"]

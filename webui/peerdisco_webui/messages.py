@@ -50,6 +50,9 @@ class MemberView(View, frozen=True, kw_only=True):
         version: Of its software.
         storage: Whether the layout counts it as a home of data.
         me: Whether it is the node that answers.
+        space: `ok`; `low`: its storage takes no new copies; `read-only`: nor puts of clients.
+        rebuild_bytes: What it still has to send, so that all blobs have their copies.
+        rebuild_s: How long that takes at the present speed; -1 while it is unknown.
     """
 
     id: str
@@ -64,6 +67,9 @@ class MemberView(View, frozen=True, kw_only=True):
     version: str = ""
     storage: bool = False
     me: bool = False
+    space: str = "ok"
+    rebuild_bytes: int = 0
+    rebuild_s: int = 0
 
 
 class ClusterFacts(View, frozen=True, kw_only=True):
