@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from peerdisco.coordination.pointers import PREFIX
 from peerdisco.coordination.state import Snapshot as JobSnapshot
+from peerdisco.layout_group import GROUP as LAYOUT
 from peerdisco.messages import decode
 from peerdisco.node import Node
 from peerdisco_dht.layout import Layout
@@ -229,10 +230,13 @@ def _holds(stored: bytes | None, row: bytes, key: bytes, entry: Entry) -> bool:
 
 
 def _state(group: str, data: bytes) -> object:
-    """What a snapshot says: another version may write the same in other bytes."""
+    """What a snapshot says: another version may write the same in other bytes.
+
+    Groups of the Raft scenario, which are no product's, say what they say.
+    """
     if group.startswith(PREFIX):
         return decode(data, JobSnapshot)
-    return decode_storage(data, Layout)
+    return decode_storage(data, Layout) if group == LAYOUT else data
 
 
 def _members(configuration: Configuration) -> Members:
