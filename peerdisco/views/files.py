@@ -132,6 +132,7 @@ class FileViews:
                 change.urls,
                 unique=change.unique,
                 delayed=change.delayed,
+                if_version=change.if_version,
                 op_id=op_id,
                 owner=change.owner or TAG_OWNER,
                 caller=who,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -76,6 +76,27 @@ def test_replace_takes_the_version_that_it_expects(world: World) -> None:
             await tags.replace("a", [["y"]], if_version=0)
         assert (await tags.replace("a", [["y"], ["z"]])).version == 2
         assert (await tags.get("a")).urls == (("y",), ("z",))
+
+    world(story)
+
+
+@pytest.mark.parametrize("unique", [False, True])
+def test_append_takes_the_version_that_it_expects(world: World, unique: bool) -> None:
+    async def story(cluster: Cluster) -> None:
+        tags = cluster[0].storage.tags
+        with pytest.raises(Conflict):
+            await tags.append("a", [["x"]], unique=unique, if_version=1)
+        assert (await tags.append("a", [["x"]], unique=unique, if_version=0)).version == 1
+        for entries in ([["x"]], [["y"]]):
+            with pytest.raises(Conflict):
+                await tags.append("a", entries, unique=unique, if_version=0)
+        more: Any = {"unique": unique, "if_version": 1, "op_id": ("me", 1)}
+        assert (await tags.append("a", [["y"]], **more)).version == 2
+        assert (await tags.append("a", [["y"]], **more)).version == 2, "a repetition is no conflict"
+        assert (await tags.get("a")).urls == (("y",), ("x",))
+        with pytest.raises(Conflict):
+            await tags.delete("a", if_version=1)
+        await tags.delete("a", if_version=2)
 
     world(story)
 

@@ -233,6 +233,8 @@ class FakeFiles:
         old = self._old(name, caller)
         if self._repeated((change.session, change.sequence) if change.session else None, caller):
             return old
+        if change.if_version not in (None, old.version):
+            raise Conflict(f"the tag is at version {old.version}")
         new = [urls for urls in change.urls if not change.unique or urls not in old.urls]
         return self._store(old, "append", urls=(*new, *old.urls))
 

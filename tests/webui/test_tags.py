@@ -112,7 +112,15 @@ async def test_tags_are_read_and_written_under_conditions(web: aiohttp.ClientSes
     assert await status(web, "PUT", TAG, json=body, headers={"If-Match": etag}) == 200
     assert await status(web, "PUT", TAG, json=body, headers={"If-Match": etag}) == 412
     assert await status(web, "DELETE", TAG, headers={"If-Match": etag}) == 412
-    assert await status(web, "DELETE", TAG, headers={"If-Match": '"2"'}) == 204
+    assert await status(web, "POST", TAG, json=body, headers={"If-Match": etag}) == 412
+    assert await status(web, "POST", TAG, json=body, headers={"If-Match": '"2"'}) == 200
+    assert await status(web, "POST", TAG, json=body | {"if_version": 2}) == 409
+    for path, sent in (
+        (f"{TAG}/attributes/a", {"value": "v"}),
+        (f"{TAG}/tokens/read", {"token": ""}),
+    ):
+        assert await status(web, "PUT", path, json=sent, headers={"If-Match": '"3"'}) == 400
+    assert await status(web, "DELETE", TAG, headers={"If-Match": '"3"'}) == 204
     for wrong in ("*", "1", '"1", "2"', 'W/"1"', '"x"', '"' + "9" * 19 + '"'):
         assert await status(web, "PUT", TAG, json=body, headers={"If-Match": wrong}) == 400
 

@@ -69,7 +69,7 @@ class TagsApi:
         return json_response(history)
 
     async def append(self, request: web.Request) -> web.Response:
-        """Put URLs in front."""
+        """Put URLs in front, if `If-Match` or `if_version` in the body hold."""
         change = await read_json(request, Append)
         check_urls(change.urls)
         if len(change.session) > SESSION_CHARACTERS_MAX or not 0 <= change.sequence < SEQUENCE_MAX:
@@ -77,8 +77,12 @@ class TagsApi:
                 f"a session has at most {SESSION_CHARACTERS_MAX} characters, "
                 "and the number of an operation at most 15 digits"
             )
-        caller = caller_of(request)
-        return _tag_response(await self._files.append(tag_name(request), change, caller=caller))
+        expected = expected_version(request.headers)
+        if expected is not None:
+            change = msgspec.structs.replace(change, if_version=expected)
+        with _precondition(expected):
+            tag = await self._files.append(tag_name(request), change, caller=caller_of(request))
+        return _tag_response(tag)
 
     async def replace(self, request: web.Request) -> web.Response:
         """Exchange all URLs, if `If-Match` or `if_version` in the body hold."""
@@ -137,12 +141,14 @@ class TagsApi:
         return await self._files.tag(tag_name(request), stale_ok=False, caller=caller_of(request))
 
     async def _change_attribute(self, request: web.Request, value: str | None) -> web.Response:
+        _refuse_conditions(request)
         tag = await self._files.set_attribute(
             tag_name(request), _attribute_name(request), value, caller=caller_of(request)
         )
         return _tag_response(tag)
 
     async def _change_token(self, request: web.Request, token: str | None) -> web.Response:
+        _refuse_conditions(request)
         try:
             kind = TagTokenKind(request.match_info["kind"])
         except ValueError:
@@ -213,6 +219,11 @@ def _conditional(request: web.Request, tag: TagView) -> web.Response:
         if not_modified(request.headers, str(tag.version)):
             return web.Response(status=304, headers={hdrs.ETAG: f'"{tag.version}"'})
     return _tag_response(tag)
+
+
+def _refuse_conditions(request: web.Request) -> None:
+    if expected_version(request.headers) is not None:
+        raise BadRequest("attributes and tokens are changed without conditions")
 
 
 @contextmanager

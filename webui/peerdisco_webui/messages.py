@@ -426,6 +426,7 @@ class Append(View, frozen=True, kw_only=True):
         owner: For whom the tag holds its blobs; those of a job go when the job is purged.
         brief: Answer with name and version only, without reading the tag.
         delayed: The append may wait a second for others to this tag, which spares rounds.
+        if_version: Refuse when the tag does not have this version (0: does not exist).
     """
 
     urls: tuple[tuple[str, ...], ...]
@@ -435,6 +436,7 @@ class Append(View, frozen=True, kw_only=True):
     owner: str = ""
     brief: bool = False
     delayed: bool = False
+    if_version: int | None = None
 
 
 class Replace(View, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ Every operation on one tag is linearizable: no acknowledged append is lost and n
 twice. Between two tags nothing is promised. The rules are in `head.py`, the agreement below in
 `registers/`. Blobs that a change names are pinned before it commits. Who may do what is in
 `tokens.py`; a write is judged by the tag's coordinator together with its effect, a read by the
-node that is asked. What this leaves out: quotas, quarantine of deleted tags.
+node that is asked. Quotas are their callers' business.
 """
 
 from __future__ import annotations
@@ -154,6 +154,7 @@ class Tags:
         *,
         unique: bool = False,
         delayed: bool = False,
+        if_version: int | None = None,
         op_id: OpId | None = None,
         owner: str = TAG_OWNER,
         caller: Caller = ANYBODY,
@@ -166,15 +167,16 @@ class Tags:
         With `unique`, entries that the tag has already, or that repeat, are left out (see
         `head.entry_name`); the new ones are put on the front one by one, as Disco does, and so
         end up reversed. With `delayed` the append may wait a second for others to share a round
-        with; one of unique entries never does. Giving the same `op_id` again never appends twice.
+        with; one of unique entries never does. Raises Conflict when the tag does not have version
+        `if_version` (0: does not exist). Giving the same `op_id` again never appends twice.
         """
         check_name(name)
         claim = self._claim(caller)
         entries = [tuple(entry) for entry in urls]
         await self._pinner.pin_urls(entries, owner)
         if unique:
-            return await self._append_unique(name, entries, op_id, claim)
-        action = Append(await self._items(entries), self._wall_time(), claim=claim)
+            return await self._append_unique(name, entries, if_version, op_id, claim)
+        action = Append(await self._items(entries), self._wall_time(), if_version, claim)
         return await self._write(name, action, op_id, delayed=delayed)
 
     async def replace(
@@ -329,7 +331,12 @@ class Tags:
         return (head.owner, await self.references(value)) if head is not None else None
 
     async def _append_unique(
-        self, name: str, entries: Sequence[Urls], op_id: OpId | None, claim: Claim
+        self,
+        name: str,
+        entries: Sequence[Urls],
+        if_version: int | None,
+        op_id: OpId | None,
+        claim: Claim,
     ) -> TagInfo:
         """Read, leave out what is there, append on condition that nobody else did meanwhile."""
         new: dict[object, Urls] = {}
@@ -342,14 +349,17 @@ class Tags:
             standing = await self._expand(head.items) if head is not None else ()
             known = dict.fromkeys(map(entry_name, standing))
             fresh = [entry for key, entry in reversed(new.items()) if key not in known]
-            if head is not None and not fresh:
+            found = version if head is not None else 0
+            if head is not None and not fresh and if_version in (None, found):
                 return TagInfo(name, version)
             items = await self._items(fresh)
-            expected = version if head is not None else 0
+            expected = found if if_version is None else if_version
             action = Append(items, self._wall_time(), expected, claim)
             try:
                 return await self._write(name, action, op_id)
             except Conflict:
+                if if_version is not None:
+                    raise
                 await asyncio.sleep(self._rng.uniform(0, RACE_PAUSE_S))
         raise Unavailable(f"tag {name} changes too fast")
 
