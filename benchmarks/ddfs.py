@@ -93,8 +93,9 @@ def measure_fsync(root: Path) -> Figures:
 
 def use_memory(path: Path, size: int) -> None:
     """Let the page cache grow by that much and shrink again; see the top of this file."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     with path.open("wb") as file:
-        for _ in range(size // MIB):
+        for _ in range(min(size, memory // 2) // MIB):
             file.write(bytes(MIB))
     path.unlink()
 

@@ -17,6 +17,7 @@ from peerdisco_dht.ports import Store, Write
 from peerdisco_dht.registers import acceptor
 from peerdisco_dht.registers.messages import (
     NAME_BYTES_MAX,
+    ZERO,
     Accept,
     AcceptorRow,
     Ask,
@@ -79,7 +80,9 @@ class AcceptorRows:
                 changed[key] = after
                 writes.append((key, encode(after)))
                 if isinstance(ask, Accept):
-                    entry = NameEntry(ask.ballot, ask.listed)
+                    # In round 0 whoever lists differently lists what was not chosen.
+                    ballot = ask.ballot if ask.ballot.round else ZERO
+                    entry = NameEntry(ballot, ask.listed)
                     writes.append((NAMES + ask.name.encode(), encode(entry)))
         for key, row in changed.items():
             self._remember(key, row)
