@@ -19,6 +19,7 @@ from peerdisco.cli.tagging import (
     print_urls,
     tag_command,
     update_option,
+    version_option,
 )
 
 if TYPE_CHECKING:
@@ -79,19 +80,26 @@ def get(tag: str, files: DDFS, output: Output) -> None:
 @click.argument("urls", nargs=-1)
 @update_option
 @click.option("--delayed", is_flag=True, help="May wait a second for others, to spare work.")
+@version_option
 @tag_command
 def tag(
-    tag: str, urls: tuple[str, ...], update: bool, delayed: bool, files: DDFS, output: Output
+    tag: str,
+    urls: tuple[str, ...],
+    update: bool,
+    delayed: bool,
+    if_version: int | None,
+    files: DDFS,
+    output: Output,
 ) -> None:
     """Put URLs in front of a tag; without any, create it if there is none."""
-    changed = files.tag(tag, urls, update=update, delayed=delayed)
+    changed = files.tag(tag, urls, update=update, delayed=delayed, if_version=if_version)
     output.value(changed, f"{changed.name}: {len(changed.urls)} entries")
 
 
 @ddfs.command()
 @click.argument("tag")
 @click.argument("urls", nargs=-1)
-@click.option("--if-version", type=click.IntRange(0), help="Only if it is this; 0: no such tag.")
+@version_option
 @tag_command
 def put(
     tag: str, urls: tuple[str, ...], if_version: int | None, files: DDFS, output: Output

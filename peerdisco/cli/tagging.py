@@ -46,6 +46,9 @@ replicas_option = click.option(
 update_option = click.option(
     "-u", "--update", is_flag=True, help="Leave out what the tag has already."
 )
+version_option = click.option(
+    "--if-version", type=click.IntRange(0), help="Only if this is its version; 0: no such tag."
+)
 
 
 def expanded(files: DDFS, tags: Iterable[str], *, prefix: bool) -> list[str]:

@@ -50,11 +50,13 @@ class TagMethods:
         *,
         update: bool = False,
         delayed: bool = False,
+        if_version: int | None = None,
         token: str | None = None,
     ) -> TagView:
         """Put URLs in front of a tag; with `update` only those that it lacks.
 
-        With `delayed` the call may wait a second for others to the same tag, which spares work.
+        With `delayed` the call may wait a second for others to the same tag, which spares work;
+        with `if_version` it is refused unless that is the tag's version (0: none).
         """
         ref = parse_tag(tag)
         return self.cluster.append(
@@ -62,6 +64,7 @@ class TagMethods:
             replica_lists(urls),
             unique=update,
             delayed=delayed,
+            if_version=if_version,
             token=self.write_token(ref, token),
         )
 
