@@ -192,3 +192,59 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_put_keeps_nothing_of_it(world: 
         assert (await cluster[0].storage.blobs.put_bytes(data)).copies == 2
 
     world(story, 3, config=unwatched)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(6))
+def test_disks_that_fill_up_and_nodes_that_crash_lose_nothing_together(
+    world: World, seed: int
+) -> None:
+    stormy = replace(CONFIG, repair_interval_s=5.0)
+
+    async def story(cluster: Cluster) -> None:
+        draws = random.Random(seed)
+        acknowledged: dict[str, bytes] = {}
+        full: list[str] = []
+        for _ in range(60):
+            up = [each for each in cluster.nodes.values() if each.id in cluster.network.up]
+            node = draws.choice(up)
+            event = draws.random()
+            if event < 0.15 and len(full) < 3 and node.name not in full:
+                full.append(node.name)
+                fill_up(node, draws.choice((5 * MIB, MIB)))
+            elif event < 0.3 and full:
+                make_room(cluster.nodes[full.pop()])
+            elif event < 0.4 and len(up) == len(cluster.nodes):
+                ballast = node.disk.files.pop("ballast", None)
+                await cluster.crash(node.name)
+                await asyncio.sleep(draws.uniform(0, 3))
+                again = cluster.start(node.name)
+                again.storage.adopt(cluster.layout)
+                if ballast is not None:
+                    again.disk.total_bytes = node.disk.total_bytes
+                    again.disk.files["ballast"] = ballast
+            else:
+                data = draws.randbytes(draws.choice(SIZES))
+                try:
+                    info = await node.storage.blobs.put_bytes(data)
+                except (Unavailable, StorageFull):
+                    continue
+                acknowledged[info.id] = data
+            await asyncio.sleep(draws.uniform(0, 1))
+        assert len(acknowledged) > 10
+        for name in full:
+            make_room(cluster.nodes[name])
+        await cluster.eventually(
+            lambda: all(
+                set(cluster[0].storage.blobs.home(blob)) <= set(cluster.replicas(blob))
+                for blob in acknowledged
+            ),
+            120.0,
+        )
+        for blob, data in acknowledged.items():
+            assert await cluster[5].storage.blobs.read(blob, limit_bytes=len(data)) == data
+        await asyncio.sleep(60)
+        for blob in acknowledged:
+            assert set(counting(cluster, blob)) == set(cluster[0].storage.blobs.home(blob))
+
+    world(story, 6, seed=seed, config=stormy)
