@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -154,3 +155,55 @@ def test_copies_beyond_the_homes_are_moved_by_a_drain_and_lost_with_their_tag(
         assert not cluster.replicas(info.id)
 
     world(story, 7, config=TUNED)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_wishes_crashes_and_collections_leave_as_many_copies_as_are_wanted(
+    world: World, seed: int
+) -> None:
+    async def story(cluster: Cluster) -> None:
+        loop = asyncio.get_running_loop()
+        cluster.wall_time = lambda: 1.5e9 + loop.time()
+        draws = random.Random(seed)
+        tags: dict[str, list[str]] = {}
+        wishes: dict[str, int] = {}
+        blobs: list[str] = []
+        for number in range(40):
+            node = draws.choice(list(cluster.nodes.values()))
+            event, name = draws.random(), f"t{draws.randrange(4)}"
+            if event < 0.5 or not blobs:
+                info = await node.storage.blobs.put_bytes(
+                    b"%d" % number * draws.choice((9, 40_000))
+                )
+                await node.storage.tags.append(name, [[f"blob:{info.id}"]])
+                tags.setdefault(name, []).append(info.id)
+                blobs.append(info.id)
+            elif event < 0.6:
+                blob = draws.choice(blobs)
+                await node.storage.tags.append(name, [[f"blob:{blob}"]])
+                tags.setdefault(name, []).append(blob)
+            elif event < 0.8 and name in tags:
+                wishes[name] = draws.randint(1, 6)
+                await node.storage.tags.set_attribute(name, ATTRIBUTE, str(wishes[name]))
+            elif event < 0.9:
+                await cluster.crash(node.name)
+                await asyncio.sleep(draws.uniform(0, 2))
+                cluster.start(node.name).storage.adopt(cluster.layout)
+                await asyncio.sleep(1)
+            else:
+                await node.storage.collector.collect(dry_run=False)
+            await asyncio.sleep(draws.uniform(0, 3))
+        for _ in range(3):
+            await collect(cluster)
+        wanted = {
+            blob: max(wishes.get(name, 3) for name, named in tags.items() if blob in named)
+            for blob in blobs
+        }
+        await cluster.eventually(
+            lambda: all(counting(cluster, blob) == count for blob, count in wanted.items())
+        )
+        for blob in blobs:
+            assert await cluster[0].storage.blobs.size(blob)
+
+    world(story, 7, seed=seed, config=TUNED)
