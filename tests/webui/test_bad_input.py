@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from peerdisco_webui import wire
+from peerdisco_webui import app, wire
 
 if TYPE_CHECKING:
     from tests.webui.backend import Backend
@@ -197,6 +197,18 @@ async def test_a_client_that_stops_sending_is_not_waited_for(
     answer = await raw(web, head("POST", path, "Content-Length: 100") + b'{"urls": [')
     assert b" 408 " in answer
     assert (backend.files.tags, backend.files.blobs) == ({}, {})
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHost: loc"])
+async def test_a_client_that_never_asks_is_not_waited_for(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(app, "IDLE_S", 0.05)
+    async with app.serving(backend.app(), "127.0.0.1", 0) as (host, port):
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(sent)
+        assert await reader.read() == b""
+        writer.close()
 
 
 async def test_a_client_that_goes_away_leaves_nothing_behind(

@@ -41,6 +41,8 @@ CLUSTER_HEADER = "X-Peerdisco-Cluster"
 READ_AHEAD_BYTES = 512 << 10
 """How much of an upload is received before it is taken; less would stop the socket all the time."""
 
+IDLE_S = 75.0
+"""A connection without a request, or with the beginning of one, is closed after this time."""
 STOP_TIMEOUT_S = 1.0
 """How long running requests may take to end when the listener closes: long polls are cut off."""
 
@@ -185,7 +187,11 @@ async def serving(
     """
     check_exposure(host, tls=context is not None, authorize=app[GUARD].authorize)
     runner = web.AppRunner(
-        app, access_log=None, shutdown_timeout=STOP_TIMEOUT_S, read_bufsize=READ_AHEAD_BYTES
+        app,
+        access_log=None,
+        shutdown_timeout=STOP_TIMEOUT_S,
+        read_bufsize=READ_AHEAD_BYTES,
+        keepalive_timeout=IDLE_S,
     )
     await runner.setup()
     try:
