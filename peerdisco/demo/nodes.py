@@ -18,7 +18,7 @@ from peerdisco.errors import PeerdiscoError, TimedOut
 from peerdisco.host.ports import free_ports
 
 HOST = "127.0.0.1"
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 8.0
 POLL_S = 0.05
 
