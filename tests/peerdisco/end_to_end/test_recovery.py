@@ -51,7 +51,7 @@ def test_a_job_whose_group_lost_its_majority_goes_on_with_the_copy_that_is_kept(
         for node in lost:
             node.kill()
 
-        def state() -> str:
+        def state() -> object:
             groups = peerdisco.json("raft", "list", peer=kept.http)
             return next(one["state"] for one in groups if one["name"] == group)
 
