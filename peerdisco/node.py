@@ -202,6 +202,7 @@ class Node:
             entropy=self._machine.entropy,
             wall_time=self._machine.wall_time,
             owner_of=owner_of,
+            busy=lambda: bool(self.runner.running()),
             config=self._tuned("storage", StorageConfig()),
         )
 

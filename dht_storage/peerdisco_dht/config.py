@@ -18,7 +18,7 @@ class StorageConfig:
         repair_interval_s: How often a node checks that its blobs have all their copies.
         repair_concurrency: Copies that one node sends at a time for repair.
         repair_bytes_per_s: What one node sends for repair, and what it receives, while nobody
-            puts or reads blobs through it.
+            puts or reads blobs through it and no task runs there.
         repair_busy_bytes_per_s: The same while somebody does. A blob that has only one copy left
             is sent without regard for others.
         retry_s: Pause before repair or handover tries again what failed.

@@ -1,8 +1,8 @@
 """How fast background work may go: bytes per second, fewer of them while somebody waits.
 
 Repair and scrub take their bytes from a `Throttle` before they move them. While clients put or read
-blobs through this node, the throttle gives the busy rate; a moment after the last of them it gives
-the full one, so that an idle node rebuilds as fast as its disk and its link allow.
+blobs through this node, or tasks run on it, the throttle gives the busy rate; a moment after the
+last of them it gives the full one, so that an idle node rebuilds as fast as it can.
 
 `Pace` is pure; `Traffic` and `Throttle` know the loop's clock.
 """
@@ -10,7 +10,7 @@ the full one, so that an idle node rebuilds as fast as its disk and its link all
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 QUIET_S = 1.0
@@ -33,9 +33,14 @@ class Pace:
 
 
 class Traffic:
-    """Knows whether somebody in the foreground uses this node's blobs."""
+    """Knows whether somebody in the foreground uses this node.
 
-    def __init__(self) -> None:
+    Args:
+        also: Whether others than users of blobs do.
+    """
+
+    def __init__(self, also: Callable[[], bool] = lambda: False) -> None:
+        self._also = also
         self._running = 0
         self._ended = -QUIET_S
 
@@ -51,7 +56,7 @@ class Traffic:
 
     def busy(self, now: float) -> bool:
         """Whether foreground work is under way, or ended a moment ago."""
-        return self._running > 0 or now - self._ended < QUIET_S
+        return self._running > 0 or now - self._ended < QUIET_S or self._also()
 
 
 class Throttle:

@@ -76,6 +76,7 @@ class Storage:
         wall_time: The calendar: stamped on tags for people, and for the leases of blobs.
         owner_of: The owner that a plain register keeps alive, by key and value, if it does: the
             garbage collection leaves alone what a living owner has put.
+        busy: Whether the node works for somebody else, so that repair must yield.
     """
 
     def __init__(
@@ -93,17 +94,17 @@ class Storage:
         config: StorageConfig | None = None,
         wall_time: Callable[[], float] = lambda: 0.0,
         owner_of: Callable[[str, bytes], str | None] = lambda _key, _value: None,
+        busy: Callable[[], bool] = lambda: False,
     ) -> None:
         config = config or StorageConfig()
         names = UniqueNames(entropy)
-        self._background = Background()
-        self._keeper = LayoutKeeper(log)
+        self._background, self._keeper = Background(), LayoutKeeper(log)
         epochs = EpochRpc(rpc, self._keeper)
         router = self._make_registers(me, log, epochs, members, names, rng, config)
         self._kinds: dict[str, Kind] = {PLAIN_PREFIX: PlainKind(), TAG_PREFIX: TagKind()}
         leases = Leases(wall_time, config.lease_s)
         self._shelf = Shelf(disk, index, names.next, leases)
-        traffic, room, wanted = Traffic(), Room(disk, config), Wanted(self._keeper)
+        traffic, room, wanted = Traffic(busy), Room(disk, config), Wanted(self._keeper)
         BlobService(
             self._shelf, rpc, lambda peer, blob: wanted.defers(me, peer, blob), room.refusal,
             traffic, _throttle(traffic, config), config.transfers_max,

@@ -113,6 +113,8 @@ def test_background_work_yields_to_people_unless_it_is_in_a_hurry(world: World) 
             assert await seconds(hurry=True) == pytest.approx(0.1)
         await asyncio.sleep(2)
         assert await seconds() == pytest.approx(0.1)
+        throttle = Throttle(Traffic(lambda: True), 1000, 100)
+        assert await seconds() == pytest.approx(1.0)
 
     world(story, 0)
 
