@@ -30,6 +30,8 @@ TABLE_AGE_S = 5.0
 COUNT_AGE_S = 60.0
 COUNT_SHARE = 10
 """A count that took a second is good for at least so many."""
+FIRST_READ_S = 2.0
+"""Patience of a write with the first reading of the quotas."""
 FIRST_COUNT_S = 10.0
 """Patience of a write with the first count."""
 TRIES_MAX = 8
@@ -131,14 +133,16 @@ class Quotas:
         return list(zip(quotas, used, strict=True))
 
     async def covering(self, tag: str, owner: str) -> list[Quota]:
-        """The quotas that a tag of an owner is under, as they were a moment ago."""
+        """The quotas that a tag of an owner is under, as they were a moment ago.
+
+        Only the first one to ask waits for them, and not for long: quotas hold nobody up.
+        """
         now = asyncio.get_running_loop().time()
         if self._read_at is None or now - self._read_at >= TABLE_AGE_S:
-            self._read_at = now
-            try:
-                _, self._table = await self._read()
-            except StorageError as error:
-                logger.warning(f"event=quotas_unknown error={error}")
+            is_first, self._read_at = self._read_at is None, now
+            refreshing = self._background.start(self._refresh())
+            if is_first:
+                await asyncio.wait([refreshing], timeout=FIRST_READ_S)
         return [quota for quota in self._table.items if quota.question.covers(tag, owner)]
 
     async def admit(self, quotas: Sequence[Quota], *, size: int = 0, tags: int = 0) -> None:
@@ -182,6 +186,12 @@ class Quotas:
                 count.bytes_since = before[key].bytes_since - admitted[key][0]
                 count.tags_since = before[key].tags_since - admitted[key][1]
         self._counts = counts
+
+    async def _refresh(self) -> None:
+        try:
+            _, self._table = await self._read()
+        except StorageError as error:
+            logger.warning(f"event=quotas_unknown error={error}")
 
     async def _read(self) -> tuple[int, Table]:
         found = await self._registers.read(REGISTER)

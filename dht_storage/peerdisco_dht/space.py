@@ -141,8 +141,11 @@ class Evictor:
     async def run(self) -> None:
         """Look now and then until cancelled."""
         while True:
-            if (await self._room.look()).state is not SpaceState.OK:
-                await self.evict()
+            try:
+                if (await self._room.look()).state is not SpaceState.OK:
+                    await self.evict()
+            except OSError as error:
+                logger.warning(f"event=eviction_interrupted error={error}")
             await asyncio.sleep(EVICTION_INTERVAL_S)
 
     async def evict(self) -> None:

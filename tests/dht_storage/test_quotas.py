@@ -88,6 +88,8 @@ def test_a_quota_that_is_changed_or_removed_holds_everywhere_soon(world: World) 
         larger = Quota(QuotaKind.PREFIX, "logs:", bytes_max=10_000)
         await first.set(larger)
         await asyncio.sleep(TABLE_AGE_S)
+        await second.covering("other", "")
+        await asyncio.sleep(0.1)
         assert await second.covering("logs:x", "") == [larger]
         assert await second.covering("log", "") == []
         await second.remove(QuotaKind.PREFIX, "logs:")
@@ -104,6 +106,21 @@ def test_nobody_is_refused_because_nobody_can_count(world: World) -> None:
         await cluster.crash("n1")
         await cluster.crash("n2")
         await cluster[0].storage.quotas.admit(covering, size=10**9)
+
+    world(story, 3)
+
+
+def test_quotas_that_cannot_be_read_hold_nobody_up(world: World) -> None:
+    async def story(cluster: Cluster) -> None:
+        loop = asyncio.get_running_loop()
+        await cluster[0].storage.quotas.set(PREFIX)
+        assert await cluster[0].storage.quotas.covering("logs:a", "") == [PREFIX]
+        await cluster.crash("n1")
+        await cluster.crash("n2")
+        await asyncio.sleep(TABLE_AGE_S + 1)
+        began = loop.time()
+        assert await cluster[0].storage.quotas.covering("logs:a", "") == [PREFIX]
+        assert loop.time() == began
 
     world(story, 3)
 
