@@ -92,14 +92,8 @@ class ReadFailed:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A quorum of the new members knows that it is in force: the old ones may go.
+    """A quorum of the new members has written that they are: the old ones may go."""
 
-    Attributes:
-        index: The entry that put it in force.
-        configuration: The new members.
-    """
-
-    index: int
     configuration: Configuration
 
 

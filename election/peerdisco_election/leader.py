@@ -202,7 +202,7 @@ class Leader:
             self._broadcast()
         if self._settling and self._change_index <= core.log.committed:
             self._settling = False
-            core.emit(Changed(self._change_index, core.configuration))
+            core.emit(Changed(core.configuration))
             if not core.is_voter:
                 self._retire(now)
                 return
