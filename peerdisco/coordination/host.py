@@ -222,7 +222,8 @@ class Host:
             return
         if any(node not in pointer.voters for node in group.voters):
             return
-        form = Form(hosted.job, (), campaign=False, era=group.era, floor=group.known_commit)
+        founders = await self._pointers.founders(hosted.job)
+        form = Form(hosted.job, founders, campaign=False, era=group.era, floor=group.known_commit)
         for node in group.voters:
             if node != self._ports.me and group.leader is None:
                 await self._tell(node, "job/form", encode(form))

@@ -15,6 +15,8 @@ from peerdisco.messages import BadMessage, decode, encode
 
 PREFIX = "job/"
 """Of register keys and of group names."""
+CREATED = 1
+"""The version of a register that was created and never changed."""
 CHANGES_MAX = 10
 """Lost races before a change gives up; there is one writer at a time, so a second is rare."""
 
@@ -33,6 +35,17 @@ class JobPointers:
         """The pointer of a job, or None."""
         register = await self._registers.read(PREFIX + job)
         return None if register is None else _decoded(register.value)
+
+    async def founders(self, job: str) -> tuple[str, ...]:
+        """The voters that the group was founded with, while nobody has begun to change them.
+
+        Empty once the pointer was changed. A member that joins late needs to be told who they
+        are: the log holds changes only.
+        """
+        register = await self._registers.read(PREFIX + job)
+        if register is None or register.version != CREATED:
+            return ()
+        return _decoded(register.value).voters
 
     async def move(self, job: str, voters: tuple[str, ...]) -> bool:
         """Say who the voters are about to be; False when the job is over."""

@@ -105,9 +105,10 @@ class VoterUpkeep:
             if node == self._ports.me or node in self._joined or node not in alive:
                 continue
             try:
-                if await self._form(node):
+                founders = await self._pointers.founders(self._job)
+                if await self._form(node, founders):
                     self._joined[node] = None
-            except OSError as error:
+            except self._ports.failures.any as error:
                 logger.info("event=form_failed job=%s node=%s error=%s", self._job, node, error)
 
     def _missing(self, alive: Sequence[str], now: float) -> list[str]:
@@ -149,10 +150,10 @@ class VoterUpkeep:
             logger.info("event=change_voters_failed job=%s error=%s", self._job, error)
             return False
 
-    async def _form(self, node: str) -> bool:
-        """Let a node join; it learns the voters from the group."""
+    async def _form(self, node: str, voters: tuple[str, ...] = ()) -> bool:
+        """Let a node join; it learns the voters from the group's log, unless they never changed."""
         group = self._group
-        form = Form(self._job, (), campaign=False, era=group.era, floor=group.known_commit)
+        form = Form(self._job, voters, campaign=False, era=group.era, floor=group.known_commit)
         timeout = self._config.call_timeout_s
         answer = await self._ports.rpc.call(node, "job/form", encode(form), timeout=timeout)
         try:

@@ -103,21 +103,32 @@ class Changing:
 
 
 class Willing:
-    """Peers that join when asked."""
+    """Peers that join when asked.
+
+    Attributes:
+        told: Whom each was told to be the voters, at first.
+    """
+
+    def __init__(self) -> None:
+        self.told: dict[str, tuple[str, ...]] = {}
 
     async def call(self, peer: str, method: str, body: bytes, *, timeout: float) -> bytes:
-        del peer, timeout
+        del timeout
         assert method == "job/form"
-        assert decode(body, Form).floor == (7, 2), "who forgot the group must not undo anything"
+        form = decode(body, Form)
+        assert form.floor == (7, 2), "who forgot the group must not undo anything"
+        self.told.setdefault(peer, form.voters)
         return encode(Reply(ReplyCode.OK))
 
 
-def upkeep(register: Register, group: Changing, alive: list[str]) -> VoterUpkeep:
+def upkeep(
+    register: Register, group: Changing, alive: list[str], peers: Willing | None = None
+) -> VoterUpkeep:
     ports = SimpleNamespace(
         me="n0",
         registers=register,
         members=SimpleNamespace(alive=lambda: alive),
-        rpc=Willing(),
+        rpc=peers or Willing(),
         rng=random.Random(1),
         failures=SimpleNamespace(any=(OSError,)),
     )
@@ -141,6 +152,19 @@ async def test_the_pointer_names_old_voters_until_they_are_out() -> None:
     assert group.voters == ("n0", "n1", "n3")
     assert {*group.named_at_change[0]} == {"n0", "n1", "n2", "n3"}
     assert register.named[-1] == group.voters
+
+
+async def test_who_joins_late_is_told_of_the_founders_while_nobody_has_changed_them() -> None:
+    """The log holds changes only: one that knew no voters could never stand for election."""
+    register, peers = Register("n0", "n1", "n2"), Willing()
+    keeper = upkeep(register, Changing(register, "n0", "n1", "n2"), ["n0", "n1", "n2"], peers)
+    await until(keeper, lambda: len(peers.told) == 2)
+    assert peers.told == {"n1": ("n0", "n1", "n2"), "n2": ("n0", "n1", "n2")}
+    assert await JobPointers(register).move("j", ("n0", "n1", "n3"))  # type: ignore[arg-type]  # likewise
+    peers = Willing()
+    keeper = upkeep(register, Changing(register, "n0", "n1", "n3"), ["n0", "n1", "n3"], peers)
+    await until(keeper, lambda: len(peers.told) == 2)
+    assert peers.told == {"n1": (), "n3": ()}
 
 
 async def test_the_pointer_counts_how_often_a_voter_was_left_out() -> None:
