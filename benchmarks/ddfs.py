@@ -37,7 +37,8 @@ from ddfs_parts.rebuild import NODES as REBUILD_NODES
 from ddfs_parts.rebuild import measure_rebuild
 
 from peerdisco.client import Cluster
-from peerdisco.demo.nodes import HOST, DaemonProcess, daemons, free_ports
+from peerdisco.demo.nodes import HOST, DaemonProcess, daemons
+from peerdisco.host.ports import free_ports
 from peerdisco_dht.movement import shares_of
 from peerdisco_dht.placement import Candidate, place
 
@@ -149,17 +150,17 @@ def measure_put(
 
 
 def measure_get(
-    node: DaemonProcess, cluster: Cluster, blob: str, kind: str, repeat: int
+    nodes: list[DaemonProcess], cluster: Cluster, blob: str, kind: str, repeat: int
 ) -> Figures:
-    """Reads of a blob from a node that holds it."""
+    """Reads of a blob from a node that holds it, whichever the client prefers by now."""
     rates, costs, grown = [], [], 0.0
     buffer = memoryview(bytearray(READ_BYTES))
-    pids = [node.pid, os.getpid()]
+    pids = [*(node.pid for node in nodes), os.getpid()]
     for _ in range(repeat):
         with Growth(pids) as growth:
             cpu, began, size = cpu_s(pids), time.perf_counter(), 0
             with cluster.open_blob(blob) as file:
-                while count := file.raw.readinto(buffer):  # type: ignore[attr-defined]  # a RawIOBase
+                while count := file.raw.readinto(buffer):
                     size += count
             seconds = time.perf_counter() - began
             cpu = cpu_s(pids) - cpu
@@ -262,7 +263,7 @@ def on_daemons(root: Path, parts: list[str], options: argparse.Namespace) -> Fig
             blob, found = measure_put(nodes, cluster, source, repeat)
             merge(figures, found)
             if "get" in parts:
-                merge(figures, measure_get(nodes[0], cluster, blob, "get", repeat))
+                merge(figures, measure_get(nodes, cluster, blob, "get", repeat))
         if "append" in parts:
             merge(figures, measure_appends(nodes, options.seconds, repeat))
         if "tags" in parts:
@@ -270,7 +271,7 @@ def on_daemons(root: Path, parts: list[str], options: argparse.Namespace) -> Fig
         if "tls" in parts and source is not None:
             with tls_node(root) as (node, client):
                 stored = client.put_blob(lambda: source.open("rb"))
-                merge(figures, measure_get(node, client, stored.id, "get_tls", repeat))
+                merge(figures, measure_get([node], client, stored.id, "get_tls", repeat))
     return figures
 
 
