@@ -75,8 +75,14 @@ def _crash_at_step(storm: Storm, names: list[str], params: Params) -> None:
     end = storm.cluster.cut_power if params["power"] else storm.cluster.kill
     for name in _running(storm, names):
         disk = disk_of(storm.cluster.node(name))
-        crash = functools.partial(storm.take_down, [name], end, float(params["back_s"]))
+        crash = functools.partial(_end_if_up, storm, name, end, float(params["back_s"]))
         disk.before_step = _Countdown(disk, int(params["steps"]), lambda c=crash: storm.soon(c))  # type: ignore[misc]  # mypy does not infer defaults of lambdas
+
+
+def _end_if_up(storm: Storm, name: str, end: Callable[[str], None], back_s: float) -> None:
+    """The step may have been the last one of a process that ends by itself."""
+    if storm.cluster.node(name).is_running:
+        storm.take_down([name], end, back_s)
 
 
 class _Countdown:
