@@ -20,8 +20,9 @@ INTENT_PATH = "identity/adopting"
 STORES = ("log", "index")
 BATCH_ROWS = 1000
 END = b"\xff"
-AGREEMENT = (b"dht/layout", b"raft/layout/")
-"""Rows of these beginnings say who the nodes are; all other rows are somebody's data or jobs."""
+AGREEMENT = (b"dht/collection/", b"dht/layout", b"dht/scrub", b"raft/layout/")
+"""Rows of these beginnings say who the nodes are and how far their upkeep is; all other rows are
+somebody's data or jobs. Sorted."""
 
 
 class Intent(Message, frozen=True, array_like=True):

@@ -6,6 +6,7 @@ submission is harmless. Parameters may be given to `run` or be attributes of a s
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -30,6 +31,9 @@ VERSION_NEVER = 1 << 53
 """Larger than any version: asks for the end of a job only."""
 
 _UNSET: Any = object()
+_PICKLING = threading.Lock()
+"""Which modules travel is registered with cloudpickle for all threads of a program alike."""
+
 FUNCTIONS = (
     "map",
     "reduce",
@@ -226,7 +230,7 @@ def _pack(cluster: Cluster, name: str, arguments: dict[str, Any]) -> bytes:
     found = find_inputs(cluster, arguments["input"])
     try:
         if any(isinstance(entry, Path) for entry in found):
-            jobpack.build(spec, functions)
+            _build(spec, functions)
         split = arguments["map_reader"] is None and arguments["map"] is not None
         pushed = push_inputs(cluster, name, found, split=split)
         spec = msgspec.structs.replace(
@@ -235,9 +239,16 @@ def _pack(cluster: Cluster, name: str, arguments: dict[str, Any]) -> bytes:
             origins=pushed.origins,
             temporary_tag=pushed.temporary_tag,
         )
-        return jobpack.build(spec, functions)
+        return _build(spec, functions)
     except jobpack.Unpicklable as error:
         raise BadJob(str(error)) from error
+
+
+def _build(spec: JobSpec, functions: dict[str, Any]) -> bytes:
+    from peerdisco import jobpack
+
+    with _PICKLING:
+        return jobpack.build(spec, functions)
 
 
 def pipeline(arguments: dict[str, Any]) -> tuple[Stage, ...]:

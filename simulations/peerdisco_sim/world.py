@@ -330,8 +330,9 @@ class World:
         self._final_digest = self.digest
         self.closing = True
         with warnings.catch_warnings():
-            # A process that was killed between making a coroutine and starting it is no bug.
+            # A killed process starts no coroutine that it made, and closes nothing: no bug.
             warnings.filterwarnings("ignore", "coroutine .* was never awaited")
+            warnings.simplefilter("ignore", ResourceWarning)
             tear_down(self, self._run)
             self.ready.clear()
             self._heap.clear()
