@@ -281,6 +281,7 @@ class Repair:
         """It is another's turn; when this node has nothing to do, it looks again."""
         if len(self._left_to_others) < URGENT_MAX:
             self._left_to_others[blob] = asyncio.get_running_loop().time()
+            self._filled.set()  # who is idle begins to watch the time
         else:
             self._overflowed = True
 

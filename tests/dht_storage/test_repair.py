@@ -236,3 +236,22 @@ def test_a_drained_node_is_empty_in_the_end_and_everything_is_elsewhere(world: W
         await cluster.eventually(lambda: not rest(), 120.0)
 
     world(story, 5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_drained_node_lets_go_of_what_others_sent_for_it_without_another_walk(
+    world: World, seed: int
+) -> None:
+    async def story(cluster: Cluster) -> None:
+        blobs = await fill(cluster, 6)
+        leaver = cluster[3]
+        cluster.change(SetState(leaver.id, NodeState.DRAINING))
+        shelf = leaver.storage._shelf
+        await cluster.eventually(
+            lambda: not any(
+                row.role is Role.REPLICA for blob in blobs if (row := shelf.row(blob)) is not None
+            ),
+            30.0,
+        )
+
+    world(story, 4, seed=seed, config=replace(CONFIG, repair_interval_s=3600.0))
