@@ -248,8 +248,12 @@ def test_a_drained_node_lets_go_of_what_others_sent_for_it_without_another_walk(
         cluster.change(SetState(leaver.id, NodeState.DRAINING))
         shelf = leaver.storage._shelf
         await cluster.eventually(
-            lambda: not any(
-                row.role is Role.REPLICA for blob in blobs if (row := shelf.row(blob)) is not None
+            lambda: (
+                not any(
+                    row.role is Role.REPLICA
+                    for blob in blobs
+                    if (row := shelf.row(blob)) is not None
+                )
             ),
             30.0,
         )
