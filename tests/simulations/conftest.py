@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import warnings
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -12,6 +14,28 @@ from peerdisco_sim.node import SimNode
 from peerdisco_sim.world import World
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_rest_of_the_module() -> Iterator[None]:
+    yield
+    _bury()
+
+
+@pytest.fixture(autouse=True)
+def _no_rest() -> Iterator[None]:
+    yield
+    _bury()
+
+
+def _bury() -> None:
+    """Free what killed processes left open while the test held their world.
+
+    Later, the complaints of their sessions and coroutines would fail somebody else's test.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()
 
 
 @pytest.fixture
