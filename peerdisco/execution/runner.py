@@ -224,8 +224,9 @@ class Runner:
         return msgspec.structs.replace(outcome, log=log)
 
     def _explain(self, assignment: Assignment, error: TaskError) -> Outcome:
-        if not error.input and len(assignment.inputs) == 1 and assignment.inputs[0].producer < 0:
-            error = msgspec.structs.replace(error, input=assignment.inputs[0].urls[0])
+        given = [one for one in assignment.inputs if one.producer < 0 and one.urls]
+        if not error.input and len(given) == len(assignment.inputs) == 1:
+            error = msgspec.structs.replace(error, input=given[0].urls[0])
         bad = [one for one in assignment.inputs if error.input in one.urls]
         if error.kind is ErrorKind.INPUT:
             producers = tuple(sorted({one.producer for one in bad if one.producer >= 0}))

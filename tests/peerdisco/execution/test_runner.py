@@ -119,6 +119,14 @@ async def test_an_input_nobody_can_read_is_named_with_every_reason(world: Any) -
         assert reason in error.message
 
 
+async def test_an_input_without_any_replica_is_the_inputs_fault(world: Any) -> None:
+    node = await world.start("one")
+    outcome = await node.runner.run(world.assignment(world.pack(SEED), "map", [Input(())]))
+    assert isinstance(outcome, Failed)
+    assert (ErrorKind.INPUT, "") == (outcome.error.kind, outcome.error.input)
+    assert "it has no replica" in outcome.error.message
+
+
 async def test_a_file_url_is_a_file_of_the_nodes_own_disk(world: Any) -> None:
     node = await world.start("one")
     (node.root.parent / "own file.txt").write_text("a a\n")
