@@ -18,7 +18,7 @@ from peerdisco.coordination.archive import Archive
 from peerdisco.coordination.background import Bell, Spawn, background
 from peerdisco.coordination.config import CoordinationConfig
 from peerdisco.coordination.core import Answer, CoordinatorCore, abandoned
-from peerdisco.coordination.facts import JobPhase
+from peerdisco.coordination.facts import CoordinatorElected, JobPhase
 from peerdisco.coordination.inputs import (
     Unresolvable,
     locator,
@@ -177,14 +177,11 @@ class Coordinator:
 
     async def _lead(self, spawn: Spawn) -> bool:
         """Coordinate until the job has ended; False when that is somebody else's task now."""
-        try:
-            await self._group.read_index(timeout=self._config.commit_timeout_s)
-        except self._ports.failures.election:
+        if not await self._begin():
             return False
         now = asyncio.get_running_loop().time()
         draft = JobState.restored(self._replica.state.snapshot())
-        core = CoordinatorCore(self._job, self._ports.me, draft, self._locate, self._config, now)
-        core.elected(self._group.term, self._ports.wall_time())
+        core = CoordinatorCore(self._job, draft, self._locate, self._config, now)
         self._core = core
         self._changed.ring()
         spawn(VoterUpkeep(self._job, self._ports, self._group, self._config).run())
@@ -192,6 +189,21 @@ class Coordinator:
         spawn(self._bury_abandoned(core))
         logger.info("event=coordinating job=%s term=%d", self._job, self._group.term)
         return await self._turns(core, spawn)
+
+    async def _begin(self) -> bool:
+        """Commit that this node coordinates now; False when that failed.
+
+        The log may end with facts that an earlier coordinator, on this node too, gave up waiting
+        for. Once this entry is applied so are those, and nobody else adds any: a draft that is
+        made now misses none.
+        """
+        elected = CoordinatorElected(self._ports.me, self._group.term, self._ports.wall_time())
+        try:
+            await self._group.propose(command([elected]), timeout=self._config.commit_timeout_s)
+        except self._ports.failures.election as error:
+            logger.info("event=not_coordinating job=%s error=%s", self._job, error)
+            return False
+        return True
 
     async def _turns(self, core: CoordinatorCore, spawn: Spawn) -> bool:
         """Turn after turn. Calls are still answered while an ended job is archived."""

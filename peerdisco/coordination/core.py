@@ -19,7 +19,6 @@ from peerdisco.coordination.facts import (
     Assigned,
     AttemptEnded,
     AttemptLost,
-    CoordinatorElected,
     Fact,
     InputsResolved,
     JobEnded,
@@ -99,14 +98,12 @@ class CoordinatorCore:
     def __init__(
         self,
         job: str,
-        me: str,
         draft: JobState,
         locate: Callable[[Input], Sequence[str]],
         config: CoordinationConfig,
         now: float,
     ) -> None:
         self._job = job
-        self._me = me
         self._config = config
         self._draft = draft
         self._scheduler = Scheduler(config.scheduler, locate)
@@ -143,10 +140,6 @@ class CoordinatorCore:
         return draft.spec if draft.inputs is None and not draft.ended else None
 
     # What happened. Facts take effect in the draft at once and are committed by the next turn.
-
-    def elected(self, term: int, wall: float) -> None:
-        """This node has begun to lead."""
-        self._record(CoordinatorElected(self._me, term, wall))
 
     def start(self, spec: JobSpec, pack: str, wall: float) -> None:
         """The job has arrived; repeating it changes nothing."""

@@ -85,9 +85,6 @@ class Group(Protocol):
     async def propose(self, command: bytes, *, timeout: float) -> object:
         """Commit an entry and return what applying it here returned."""
 
-    async def read_index(self, *, timeout: float) -> None:
-        """Return when this node has applied everything committed before the call."""
-
     async def change_voters(self, voters: Sequence[NodeId], *, timeout: float) -> None:
         """Replace the members by joint consensus."""
 

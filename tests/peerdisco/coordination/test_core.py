@@ -9,7 +9,6 @@ from peerdisco.coordination.facts import (
     AttemptEnded,
     AttemptLost,
     Batch,
-    CoordinatorElected,
     InputsResolved,
     JobEnded,
     JobPhase,
@@ -45,14 +44,13 @@ class Lead:
         self.state = JobState()
         self.core = self.lead()
         if started:
-            self.core.elected(1, 100.0)
             self.core.start(SPEC, "b3-pack", 100.0)
             self.core.resolved([Input(urls) for urls in SPEC.inputs], ["", ""], 100.0)
 
     def lead(self) -> CoordinatorCore:
         """Begin anew, as the next leader would."""
         draft = JobState.restored(self.state.snapshot())
-        return CoordinatorCore("j", "n0", draft, lambda item: (), CONFIG, self.now)
+        return CoordinatorCore("j", draft, lambda item: (), CONFIG, self.now)
 
     def ask(
         self,
@@ -95,7 +93,7 @@ def test_a_new_job_is_submitted_resolved_opened_and_assigned_in_one_commit() -> 
     lead = Lead()
     lead.ask("n0", 2)
     assert kinds(lead.turn()) == names(
-        CoordinatorElected, JobSubmitted, InputsResolved, StageOpened, Assigned, Assigned
+        JobSubmitted, InputsResolved, StageOpened, Assigned, Assigned
     )
 
 

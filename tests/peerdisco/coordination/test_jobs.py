@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from peerdisco.coordination import JobHandle, JobPhase, JobRefused, NoSuchJob
+from peerdisco.coordination.facts import Assigned, Batch
 from peerdisco.coordination.messages import Form, JobPointer, PointerState
 from peerdisco.coordination.replica import JobReplica
-from peerdisco.messages import ErrorKind, Grouping, Stage, encode
+from peerdisco.messages import ErrorKind, Grouping, Stage, decode, encode
 
 if TYPE_CHECKING:
     from tests.peerdisco.coordination.conftest import MakeFailure, MakePack, World
@@ -188,6 +189,25 @@ async def test_a_job_survives_its_coordinator_and_attempts_outlive_it(
     assert any("Took over" in event.message for event in status.events)
     ran = [a.task for node in others for a in node.execution.ran if a.stage_name == "map"]
     assert len(ran) == len(set(ran)) == 8
+
+
+async def test_attempts_are_numbered_once_although_a_commit_comes_after_its_timeout(
+    world: World, pack: MakePack
+) -> None:
+    """The coordinator begins again while what it decided before is on its way into the log."""
+    await world.start("n0", "n1", "n2", slots=1)
+    world.gates["map"] = asyncio.Event()
+    await submit(world, "n0", pack(inputs=[f"raw://w{n}" for n in range(8)]))
+    await world.until(lambda: all(node.execution.ran for node in world.nodes.values()))
+    group = world.groups["job/job@1"]
+    group.late = 1
+    world.gates["map"].set()
+    status = await world.ended("n1", "job@1")
+    assert world.counts(status) == {f"w{n}": 1 for n in range(8)}
+    facts = [fact for entry in group.log for fact in decode(entry, Batch).facts]
+    numbers = [fact.attempt for fact in facts if isinstance(fact, Assigned)]
+    assert group.late == 0
+    assert numbers == sorted(set(numbers))
 
 
 async def test_a_dead_voter_is_replaced_so_that_a_job_survives_failures_one_by_one(
