@@ -324,7 +324,7 @@ class Ledger:
         alive = Alive(row.id, row.generation, row.incarnation, row.host, row.port)
         record = self.members.get(row.id)
         if record is None and state >= MemberState.DEAD:
-            self._remember_absent(alive, state, sender, now, row.back_in_s)
+            self._remember_absent(alive, row, sender, now)
         else:
             # What it once said itself comes first: only that holds its address.
             self._apply_claim(alive, now)
@@ -334,13 +334,17 @@ class Ledger:
         for entry in row.metadata:
             self._apply_metadata(_as_update(row, entry))
 
-    def _remember_absent(
-        self, alive: Alive, state: MemberState, sender: str, now: float, back_in_s: float
-    ) -> None:
-        """Somebody whom we never met died or left: known, so that it is retried or stays out."""
-        record = _new_record(alive, state, now)
+    def _remember_absent(self, alive: Alive, row: Row, sender: str, now: float) -> None:
+        """Somebody whom we never met died or left: known, so that it is retried or stays out.
+
+        Or somebody whom we have forgotten, and the sender has not yet: it counts from the same
+        day, or each would remind the other for ever.
+        """
+        if row.absent_s > self._config.remember_s:
+            return
+        record = _new_record(alive, MemberState(row.state), now - row.absent_s)
         record.accuser = sender
-        record.back_by = now + back_in_s if back_in_s > 0 else None
+        record.back_by = now + row.back_in_s if row.back_in_s > 0 else None
         self._add(record)
 
 

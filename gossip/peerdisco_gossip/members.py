@@ -167,6 +167,7 @@ class Record:
             *self.address,
             back_in_s=max(0.0, self.back_by - now) if self.back_by is not None else 0.0,
             metadata=tuple(Entry(key, version, value) for key, (version, value) in entries),
+            absent_s=0.0 if self.is_present else max(0.0, now - self.since),
         )
 
     def facts(self) -> Facts:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import math
 from typing import Annotated, TypeVar
 
 import cbor2
@@ -209,7 +210,11 @@ class Entry(Message, frozen=True, array_like=True):
 
 
 class Row(Message, frozen=True, array_like=True):
-    """One member within a roster; `state` is the value of a `MemberState`."""
+    """One member within a roster; `state` is the value of a `MemberState`.
+
+    `absent_s` is for how long the sender has believed it dead or gone, so that nobody remembers it
+    longer for having been told.
+    """
 
     id: NodeId
     generation: Count
@@ -219,11 +224,13 @@ class Row(Message, frozen=True, array_like=True):
     port: Port
     back_in_s: float = 0.0
     metadata: Annotated[tuple[Entry, ...], msgspec.Meta(max_length=METADATA_KEYS_MAX)] = ()
+    absent_s: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what an update would refuse."""
         _check_host(self.host)
         _check_seconds(self.back_in_s, BACK_IN_S_MAX)
+        _check_seconds(self.absent_s, math.inf)
 
 
 class Roster(Message, frozen=True, array_like=True):

@@ -16,7 +16,7 @@ import cbor2
 from peerdisco_gossip.limits import BUCKETS, SUM_BYTES, SUMS_BYTES
 
 Facts = tuple[str, int, int, int, str, int, tuple[tuple[str, tuple[int, bytes]], ...]]
-"""What a member's row says, but for `back_in_s`, which changes by itself."""
+"""What a member's row says, but for `back_in_s` and `absent_s`, which change by themselves."""
 
 
 def fingerprint(facts: Facts) -> int:

@@ -260,6 +260,27 @@ def test_the_peers_of_an_earlier_life_are_contacted_but_not_yet_members() -> Non
     assert sorted(effect.address[0] for effect in contacted) == [HOSTS[A], HOSTS[B]]
 
 
+def test_who_is_forgotten_is_not_brought_back_by_those_who_learned_of_it_later() -> None:
+    one, other = (fresh(A, config=GossipConfig(remember_s=100.0)) for _ in range(2))
+    one.receive(gossip(m.Dead(A, 1, 0, B)), 0.0)
+    other.receive(gossip(m.Dead(A, 1, 0, B)), 50.0)
+    for now in range(90, 300, 30):
+        tick_until(one, now)
+        tick_until(other, now)
+        one.merge(other.roster(now), now)
+        other.merge(one.roster(now), now)
+    assert (state(one, A), state(other, A)) == (None, None)
+
+
+def test_who_was_never_met_is_remembered_from_when_it_died() -> None:
+    one, other = fresh(A), fresh()
+    one.receive(gossip(m.Dead(A, 1, 0, B)), 0.0)
+    other.merge(one.roster(70.0), 75.0)
+    record = other.members.get(A)
+    assert record is not None
+    assert record.since == 5.0
+
+
 def test_the_dead_are_forgotten_in_the_end() -> None:
     core = fresh(A, config=GossipConfig(remember_s=100.0))
     core.receive(gossip(m.Dead(A, 1, 0, B)), 0.0)

@@ -32,7 +32,7 @@ GOLDEN: list[tuple[object, str]] = [
     (m.Packet(m.Gossip()), "82810580"),
     (
         m.Roster(A, (m.Row(B, 1, 2, 1, "10.0.0.1", 80, 0.0, (m.Entry("k", 3, b"v"),)),)),
-        f"84{ID_A}8188{ID_B}010201{HOST}1850fb00000000000000008183616b03417640f6",
+        f"84{ID_A}8189{ID_B}010201{HOST}1850fb00000000000000008183616b034176fb000000000000000040f6",
     ),
     (m.Roster(A, (), b"s" * 8, "ab"), f"84{ID_A}80487373737373737373626162"),
 ]
@@ -62,9 +62,15 @@ def test_every_message_survives_the_way_through_bytes(message: object) -> None:
 
 def test_a_roster_of_wire_version_1_is_one_of_all_members() -> None:
     roster = m.decode_roster(bytes.fromhex(ROSTER_1))
-    assert len(roster.rows) == 1
+    assert [row.absent_s for row in roster.rows] == [0.0]
     assert roster.sums == b""
     assert roster.buckets is None
+
+
+@pytest.mark.parametrize("absent_s", [-1.0, float("nan"), "long"])
+def test_an_absence_of_no_length_is_a_bad_message(absent_s: object) -> None:
+    with pytest.raises(m.BadMessage):
+        m.decode_roster(cbor2.dumps([A, [[B, 1, 2, 3, "10.0.0.1", 80, 0.0, [], absent_s]]]))
 
 
 @pytest.mark.parametrize(
