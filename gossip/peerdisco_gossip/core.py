@@ -229,6 +229,10 @@ class Core:
             if row.state != MemberState.LEFT and row.id != self.ledger.me.id:
                 self._restored[row.id] = (row.host, row.port)
 
+    def strangers(self) -> dict[str, Address]:
+        """The peers of an earlier life of whom nothing was heard in this one."""
+        return {i: at for i, at in self._restored.items() if self.members.get(i) is None}
+
     # -- what this node is told
 
     def evidence(self, node_id: str, now: float) -> list[Effect]:
@@ -310,8 +314,7 @@ class Core:
         if dead and self._rng.random() < len(dead) / max(1, self.members.present_count):
             self.stats["reconnects"] += 1
             self.detector.retry(self._rng.choice(dead))
-        for node_id in [i for i in self._restored if self.members.get(i) is not None]:
-            del self._restored[node_id]
+        self._restored = self.strangers()
         strangers = list(self._restored.values())
         for address in self._rng.sample(strangers, min(RESTORED_TRIES, len(strangers))):
             self._push_pull(address)

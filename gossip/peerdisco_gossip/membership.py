@@ -121,9 +121,13 @@ class Membership:
         return sorted(record.id for record in self._core.members.present())
 
     def known(self) -> list[str]:
-        """The ids of all who have not left, the dead included, sorted."""
+        """The ids of all who have not left, sorted.
+
+        The dead are among them, and the peers of an earlier life that were not met again yet.
+        """
         everybody = self._core.members.all()
-        return sorted(record.id for record in everybody if record.state != MemberState.LEFT)
+        staying = [record.id for record in everybody if record.state != MemberState.LEFT]
+        return sorted([*staying, *self._core.strangers()])
 
     def subscribe(self, callback: Subscriber) -> None:
         """Call this with every change from now on; it must not block.

@@ -107,6 +107,8 @@ async def test_three_nodes_meet_share_facts_and_notice_a_crash_and_a_return() ->
         assert two.known() == sorted(IDS[:3])
         async with started(board, three_id, generation=2) as again:
             again.restore(roster)
+            assert again.alive() == [three_id]
+            assert again.known() == sorted(IDS[:3])
             await until(again, lambda: again.alive() == sorted(IDS[:3]))
             await until(two, lambda: two.alive() == sorted(IDS[:3]))
             returned = two.member(three_id)
