@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from peerdisco.addresses import Address, format_address
 from peerdisco.errors import JoinFailed
@@ -16,8 +17,9 @@ from peerdisco.joining import JOIN_TIMEOUT_S
 from peerdisco.machine import Disk
 from peerdisco.messages import BadMessage, Message, decode, encode
 from peerdisco.reachability import Reachability
+from peerdisco_dht import Layout
 from peerdisco_gossip import BadMessage as BadGossip
-from peerdisco_gossip import Membership
+from peerdisco_gossip import Membership, MemberState
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +113,33 @@ class Entrance:
         except BadMessage as error:
             logger.warning("seeds_unreadable path=%s error=%s", SEEDS_PATH, error)
             return ()
+
+
+class Colleagues:
+    """Membership as the coordination room sees it: with all who hold data, met in this life or not.
+
+    Whoever starts while most of the others are away has met few of them, and must not take those
+    for the whole cluster.
+    """
+
+    def __init__(self, membership: Membership, layout: Callable[[], Layout]) -> None:
+        self._membership = membership
+        self._layout = layout
+
+    def alive(self) -> list[str]:
+        """Sorted ids of the nodes that are alive or only suspected, this one included."""
+        return self._membership.alive()
+
+    def known(self) -> list[str]:
+        """Sorted ids of all nodes that have not left."""
+        members = self._membership.members()
+        gone = [member.id for member in members if member.state is MemberState.LEFT]
+        nodes = [node.id for node in self._layout().nodes if node.id not in gone]
+        return sorted({*self._membership.known(), *nodes})
+
+    def subscribe(self, callback: Callable[[object], None]) -> None:
+        """Call back on every change of a member."""
+        self._membership.subscribe(callback)
 
 
 def no_datagrams(addresses: tuple[Address, ...]) -> JoinFailed:

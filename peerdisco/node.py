@@ -33,7 +33,7 @@ from peerdisco.joining import GRANT_LIFE_S, join_routes, join_token
 from peerdisco.knobs import C, tuned
 from peerdisco.layout_group import LayoutGroup
 from peerdisco.machine import Machine, Store
-from peerdisco.membership import Entrance, keep_roster
+from peerdisco.membership import Colleagues, Entrance, keep_roster
 from peerdisco.messages import encode
 from peerdisco.peers import Peers
 from peerdisco.reachability import Reachability
@@ -223,7 +223,7 @@ class Node:
         return Ports(
             me=self.identity.node_id,
             rpc=self.peers,
-            members=self.membership,
+            members=Colleagues(self.membership, lambda: self.storage.layout),
             groups=self.groups,
             registers=self.storage.registers,
             blobs=self.storage.blobs,
