@@ -91,10 +91,12 @@ class Pool:
             try:
                 self._busy.append(worker)
                 completed = await self._converse(worker, frame, on_progress)
-                self._busy.remove(worker)
             except BaseException:
                 self._discard(worker)
                 raise
+            if worker not in self._busy:
+                raise WorkerLost("the node stops, and its workers with it", "")
+            self._busy.remove(worker)
             if completed is not None:
                 self._put_back(worker)
                 return completed

@@ -127,3 +127,31 @@ async def test_a_worker_that_answers_nonsense_is_ended(world: Any) -> None:
     with pytest.raises(WorkerLost, match="nonsense"):
         await pool.execute(REQUEST, ignore)
     assert not process.alive
+
+
+async def test_an_answer_that_comes_when_the_pool_has_ended_is_of_a_lost_worker(
+    world: Any, until: Any
+) -> None:
+    node = await world.start("one", workers_warm=0)
+    process = await node.processes.start_worker()
+    answered = asyncio.Event()
+
+    async def late() -> bytes:
+        await answered.wait()
+        return next(process._frames)
+
+    process.receive = late
+
+    class OneProcess:
+        async def start_worker(self) -> Any:
+            return process
+
+    pool = Pool(OneProcess(), ExecutionConfig(workers_warm=0))
+    service = asyncio.ensure_future(pool.supervise())
+    attempt = asyncio.ensure_future(pool.execute(REQUEST, ignore))
+    await until(lambda: process.busy)
+    service.cancel()
+    answered.set()
+    with pytest.raises(WorkerLost, match="the node stops"):
+        await attempt
+    await asyncio.wait([service])
