@@ -184,6 +184,8 @@ class _Server:
         except ValueError as error:
             logger.warning("bad_frame peer=%s error=%s", request[SENDER], error)
             await socket.close()
+        except ConnectionError as error:  # it was gone when its ping was answered
+            logger.debug("stream_lost peer=%s error=%r", request[SENDER], error)
         finally:
             self._streams.remove(request)
         return socket
