@@ -1,15 +1,27 @@
 """The copies that a node has yet to send for repair, and how far it has come: pure.
 
-Blobs with the fewest copies left go first, then small ones: they are safe soonest.
+Blobs with the fewest copies left go first, then small ones: they are safe soonest. A copy is sent
+by one errand at a time. Who was found lacking it before it arrived is not sent it again; whom it
+could not be given is not offered it again at once.
 """
 
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from peerdisco_dht.messages import Message
 from peerdisco_dht.ports import NodeId
+
+BACKOFF_S_MIN, BACKOFF_S_MAX = 0.5, 30.0
+"""How long a node is not offered a copy again that could not be given to it; doubles each time."""
+REMEMBERED_MAX = 10_000
+"""Deliveries, and failures, that are remembered; to forget one costs a message, or a copy."""
+
+T = TypeVar("T")
+_Copy = tuple[str, NodeId]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -22,6 +34,7 @@ class Errand:
         blob: Its id.
         node: Who lacks it.
         stand_in: It is no home of the blob, but a home has no room.
+        asked: When the node was asked whether it has the blob.
     """
 
     copies: int
@@ -29,6 +42,7 @@ class Errand:
     blob: str
     node: NodeId
     stand_in: bool = False
+    asked: float = field(default=0.0, compare=False)
 
 
 class RepairProgress(Message, frozen=True, array_like=True):
@@ -65,7 +79,10 @@ class Backlog:
 
     def __init__(self) -> None:
         self._waiting: list[Errand] = []
-        self._known: dict[tuple[str, NodeId], None] = {}
+        self._known: dict[_Copy, None] = {}
+        self._delivered: OrderedDict[_Copy, float] = OrderedDict()
+        self._failed: OrderedDict[_Copy, tuple[float, float]] = OrderedDict()
+        """How long each rests after its last failure, and until when."""
         self._nodes: dict[str, int] = {}
         self._bytes_left = 0
         self._blobs_sent = 0
@@ -81,11 +98,16 @@ class Backlog:
         """Whether copies of the blob wait or are under way."""
         return blob in self._nodes
 
-    def add(self, errand: Errand, now: float) -> None:
-        """Put an errand in its place, unless the same copy is known already."""
+    def add(self, errand: Errand, now: float) -> bool:
+        """Put an errand in its place, unless the same copy is known already or has arrived since.
+
+        False when the last one failed a moment ago: find out later whether there is still need.
+        """
         key = errand.blob, errand.node
-        if key in self._known:
-            return
+        if key in self._known or self._delivered.get(key, errand.asked) > errand.asked:
+            return True
+        if now < self._failed.get(key, (0.0, now))[1]:
+            return False
         if not self._known:
             self._blobs_sent = self._bytes_sent = 0
             self._began = now
@@ -93,20 +115,31 @@ class Backlog:
         self._nodes[errand.blob] = self._nodes.get(errand.blob, 0) + 1
         self._bytes_left += errand.size
         heapq.heappush(self._waiting, errand)
+        return True
 
     def take(self) -> Errand | None:
         """The most urgent errand; it is under way until `finish`."""
         return heapq.heappop(self._waiting) if self._waiting else None
 
-    def finish(self, errand: Errand, now: float, *, sent: bool) -> None:
-        """An errand that was taken is over; `sent`: the node has its copy now."""
-        del self._known[errand.blob, errand.node]
+    def finish(self, errand: Errand, now: float, *, sent: bool, failed: bool = False) -> None:
+        """An errand that was taken is over; `sent`: the node has its copy now.
+
+        `failed`: it could not be sent, and the next one shall wait a little.
+        """
+        key = errand.blob, errand.node
+        del self._known[key]
         self._nodes[errand.blob] -= 1
         if not self._nodes[errand.blob]:
             del self._nodes[errand.blob]
         self._bytes_left -= errand.size
         self._latest = now
+        if failed:
+            before_s, _ = self._failed.pop(key, (0.0, 0.0))
+            pause_s = min(BACKOFF_S_MAX, max(BACKOFF_S_MIN, 2 * before_s))
+            _remember(self._failed, key, (pause_s, now + pause_s))
         if sent:
+            self._failed.pop(key, None)
+            _remember(self._delivered, key, now)
             self._blobs_sent += 1
             self._bytes_sent += errand.size
 
@@ -123,3 +156,10 @@ class Backlog:
             self._bytes_sent,
             speed,
         )
+
+
+def _remember(memory: OrderedDict[_Copy, T], key: _Copy, value: T) -> None:
+    memory[key] = value
+    memory.move_to_end(key)
+    if len(memory) > REMEMBERED_MAX:
+        memory.popitem(last=False)

@@ -8,7 +8,8 @@ node is lost all that have copies of its blobs send their share. Who has sent hi
 from those that have not, from the other end of their work.
 
 Sending is the work of a few tasks that go through the backlog, most urgent first, at a pace that
-yields to the foreground; a blob that has one copy left yields to nobody. Nothing has to be saved:
+yields to the foreground; a blob that has one copy left yields to nobody. Several looks at one blob
+may overlap: the backlog sees to it that nobody is sent a copy twice. Nothing has to be saved:
 after a restart the walk asks again, and what has arrived needs no second sending.
 
 A node that is no home turns its copy into a cache once all homes have theirs; a copy whose pins
@@ -90,6 +91,7 @@ class Repair:
         self._lost: dict[str, None] = {}
         self._left_to_others: dict[str, float] = {}
         self._news = asyncio.Event()
+        self._unsettled = asyncio.Event()
         self._walk_due = asyncio.Event()
         self._walking = False
         self._checked = 0
@@ -124,6 +126,7 @@ class Repair:
         if len(self._lost) < URGENT_MAX:
             self._lost[blob] = None
         self._news.set()
+        self._unsettled.set()
 
     async def _look(self, peer: NodeId, body: bytes) -> bytes:
         """A peer asks to look after blobs that it lost."""
@@ -168,7 +171,8 @@ class Repair:
                 await self._check(rows, caches=True)
             if not self._urgent and not self._lost:
                 pause_s = retry_s
-                await self._news.wait()
+                self._unsettled.clear()
+                await self._unsettled.wait()
             else:
                 pause_s = min(2 * pause_s, self._config.repair_interval_s)
                 await _wait(self._news, pause_s)
@@ -206,6 +210,7 @@ class Repair:
             and row.condemned is None
             and self._nodes(blob, row)
         }
+        asked = asyncio.get_running_loop().time()
         answers = await self._ask_homes(mine)
         others: dict[NodeId, list[str]] = {}
         for blob, row in mine.items():
@@ -224,12 +229,13 @@ class Repair:
             holding = [h for h, s in state.items() if s and s.copy is Copy.HELD]
             sender = self._me if take_over else self._sender_of(blob, row, holding)
             if lacking and sender == self._me:
-                self._add(Errand(1 + len(holding), row.size, blob, home) for home in lacking)
+                copies = 1 + len(holding)
+                self._add(Errand(copies, row.size, blob, home, asked=asked) for home in lacking)
             elif lacking:
                 self._leave(blob)
                 others.setdefault(sender, []).append(blob)
             elif full and sender == self._me:
-                self._spill(blob, row, 1 + len(holding), len(full))
+                self._spill(blob, row, 1 + len(holding), len(full), asked)
             elif len(holding) == len(state) and self._me not in self._nodes(blob, row):
                 await self._let_go(blob)
         # Whose turn it is may not know: it can have got its own copy a moment ago.
@@ -246,7 +252,7 @@ class Repair:
         self._try_again(blob)
         return True
 
-    def _spill(self, blob: str, row: BlobRow, copies: int, full: int) -> None:
+    def _spill(self, blob: str, row: BlobRow, copies: int, full: int, asked: float) -> None:
         """Let others stand in for homes that have no room.
 
         This node may be a stand-in itself, and the others know nothing of each other: whoever is
@@ -256,7 +262,9 @@ class Repair:
         if self._me in stand_ins:
             full -= 1
         chosen = [node for node in stand_ins if node != self._me][:full]
-        self._add(Errand(copies, row.size, blob, node, stand_in=True) for node in chosen)
+        self._add(
+            Errand(copies, row.size, blob, node, stand_in=True, asked=asked) for node in chosen
+        )
 
     def _stand_ins(self, blob: str, row: BlobRow) -> list[NodeId]:
         """Living nodes that need no copy of the blob, in the order of all writers."""
@@ -274,6 +282,7 @@ class Repair:
     def _try_again(self, blob: str) -> None:
         if len(self._urgent) < URGENT_MAX:
             self._urgent[blob] = None
+            self._unsettled.set()
         else:
             self._overflowed = True
 
@@ -340,7 +349,8 @@ class Repair:
     def _add(self, errands: Iterable[Errand]) -> None:
         now = asyncio.get_running_loop().time()
         for errand in errands:
-            self._backlog.add(errand, now)
+            if not self._backlog.add(errand, now):
+                self._try_again(errand.blob)
         self._filled.set()
 
     async def _work_off(self) -> None:
@@ -352,8 +362,9 @@ class Repair:
                 await self._idle()
                 continue
             stored = await self._send(errand)
-            sent = stored.copy is Copy.HELD
-            self._backlog.finish(errand, asyncio.get_running_loop().time(), sent=sent)
+            sent, failed = stored.copy is Copy.HELD, stored.copy is Copy.FAILED
+            now = asyncio.get_running_loop().time()
+            self._backlog.finish(errand, now, sent=sent, failed=failed)
             self._emptier.set()
             logger.debug(f"event=repaired blob={errand.blob} home={errand.node} {stored.copy=}")
             if stored.copy is Copy.FULL:

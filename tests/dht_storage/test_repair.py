@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peerdisco_dht import Durability, NodeState, RemoveNodes, SetState
-from peerdisco_dht.backlog import Backlog, Errand
+from peerdisco_dht.backlog import BACKOFF_S_MAX, BACKOFF_S_MIN, Backlog, Errand
 from peerdisco_dht.blobs.messages import Role
 from peerdisco_dht.pacing import WAIT_S_MAX, Pace, Throttle, Traffic
 from tests.dht_storage.conftest import CONFIG
@@ -52,6 +52,39 @@ def test_a_copy_that_is_known_already_is_not_sent_twice() -> None:
     assert backlog.take() == errand
 
 
+def test_who_was_found_lacking_a_copy_before_it_arrived_is_not_sent_it_again() -> None:
+    backlog = Backlog()
+    backlog.add(Errand(1, 10, "a", "n", asked=1.0), 1.1)
+    first = backlog.take()
+    assert first
+    backlog.finish(first, 2.0, sent=True)
+    assert backlog.add(Errand(1, 10, "a", "n", asked=1.9), 2.1)
+    assert backlog.take() is None, "its question is older than the delivery"
+    assert backlog.add(Errand(1, 10, "a", "n", asked=2.5), 2.6)
+    assert backlog.take() is not None, "it has lost its copy since"
+
+
+def test_to_whom_a_copy_could_not_be_given_it_is_offered_ever_more_seldom() -> None:
+    backlog = Backlog()
+    now, pauses = 0.0, []
+    for _ in range(9):
+        errand = Errand(1, 10, "a", "n", asked=now)
+        assert backlog.add(errand, now)
+        assert backlog.take() is errand
+        backlog.finish(errand, now, sent=False, failed=True)
+        failed = now
+        while not backlog.add(replace(errand, asked=now), now):
+            assert len(backlog) == 0
+            now += 0.25
+        taken = backlog.take()
+        assert taken
+        backlog.finish(taken, now, sent=False)
+        pauses.append(now - failed)
+    assert pauses[:3] == [BACKOFF_S_MIN, 2 * BACKOFF_S_MIN, 4 * BACKOFF_S_MIN]
+    assert pauses[-1] == BACKOFF_S_MAX
+    assert backlog.add(Errand(1, 10, "a", "m"), 0.0), "others do not suffer for it"
+
+
 def test_progress_tells_what_is_left_and_how_long_it_takes() -> None:
     backlog = Backlog()
     for blob in "abcd":
@@ -73,7 +106,7 @@ def test_what_is_left_is_what_was_added_and_not_finished(adds: list[tuple[int, i
         blob = f"b{name}"
         if blob not in known:
             known[blob] = size
-        backlog.add(Errand(copies, known[blob], blob, "n"), 0.0)
+        backlog.add(Errand(copies, known[blob], blob, "n", asked=2.0), 0.0)
         if number % 3 == 2 and (errand := backlog.take()):
             backlog.finish(errand, 1.0, sent=True)
             del known[errand.blob]
@@ -259,3 +292,29 @@ def test_a_drained_node_lets_go_of_what_others_sent_for_it_without_another_walk(
         )
 
     world(story, 4, seed=seed, config=replace(CONFIG, repair_interval_s=3600.0))
+
+
+@pytest.mark.parametrize("size", [300, LARGE])
+def test_a_copy_that_could_not_be_given_is_offered_again_soon_but_not_at_once(
+    world: World, size: int
+) -> None:
+    async def story(cluster: Cluster) -> None:
+        blobs = await fill(cluster, 12, size)
+        joined = cluster.start("n3")
+        await joined.storage.wait_started()
+        shelf, tries = joined.storage._shelf, dict.fromkeys(blobs, 0)
+        keep_inline, keep_file = shelf.keep_inline, shelf.keep_file
+
+        def refuse(blob: str) -> None:
+            tries[blob] += 1
+            raise OSError("the disk is ill")
+
+        shelf.keep_inline = lambda blob, *_: refuse(blob)  # type: ignore[assignment,method-assign]
+        shelf.keep_file = lambda _, chunks, *__: refuse(chunks.id)  # type: ignore[assignment,method-assign]
+        cluster.add(3)
+        await asyncio.sleep(20)
+        assert 2 <= max(tries.values()) <= 3 * 6, "each of three holders, and ever more seldom"
+        shelf.keep_inline, shelf.keep_file = keep_inline, keep_file  # type: ignore[method-assign]
+        await cluster.eventually(lambda: all_home(cluster, blobs), BACKOFF_S_MAX)
+
+    world(story, 3, config=replace(CONFIG, repair_interval_s=3600.0))

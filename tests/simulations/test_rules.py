@@ -262,6 +262,9 @@ def test_traffic_copies_without_need_are_noticed() -> None:
     copying.lost("b", "blob")
     for _ in range(3):
         copying.copied("a", "b", "blob")
+    copying.lost_all("b")
+    for _ in range(3):
+        copying.copied("a", "b", "blob")
     assert verdicts.taken() == []
     copying.copied("a", "b", "blob")
     assert verdicts.taken() == ["B8 copied again and again"]

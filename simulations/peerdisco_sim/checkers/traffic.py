@@ -7,6 +7,7 @@ from peerdisco_dht.blobs.messages import Copy, Keep, Offer, Stored
 from peerdisco_sim.arena import Arena
 from peerdisco_sim.checkers import taps
 from peerdisco_sim.checkers.traffic_rules import Copying, Rate
+from peerdisco_sim.recorder import TimedEvent
 
 DATAGRAMS_PER_S = 400.0
 DATAGRAM_BYTES_PER_S = 256 * 1024.0
@@ -27,6 +28,7 @@ class TrafficChecker:
         self.calls = Rate(arena.fail, "B8 too many calls", CALLS_PER_S)
         self.copying = Copying(arena.fail)
         arena.observe(self._observe)
+        arena.recorder.subscribe(self._happened)
 
     def at_rest(self) -> None:
         """Nothing: the limits hold at all times."""
@@ -48,10 +50,14 @@ class TrafficChecker:
 
         putter, sender, shelf = storage.blobs._putter, storage.blobs._putter._sender, storage._shelf
         taps.before(putter, "_spread", lambda blob, *_: self.copying.put(name, blob))
-        taps.before(shelf, "_remove", lambda blob, *_: self.copying.lost(name, blob))
-        taps.before(shelf, "set_aside", lambda blob: self.copying.lost(name, blob))
+        for method in ("_remove", "_forget", "doubt"):
+            taps.before(shelf, method, lambda blob, *_: self.copying.lost(name, blob))
         taps.around_async(sender, "send_small", lambda peer, keep: self._copies(name, peer, keep))
         taps.around_async(sender, "_push", lambda peer, offer, *_: self._copies(name, peer, offer))
+
+    def _happened(self, event: TimedEvent) -> None:
+        if event.kind == "fault" and event.data.get("kind") == "disk_loss":
+            self.copying.lost_all(str(event.data.get("nodes", "")))
 
     def _copies(self, name: str, peer: str, what: Keep | Offer) -> taps.Observer:
         def finish(stored: Stored) -> None:

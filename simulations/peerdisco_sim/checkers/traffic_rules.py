@@ -60,6 +60,11 @@ class Copying:
         for key in [key for key in self._copied if key[1:] == (node, blob)]:
             del self._copied[key]
 
+    def lost_all(self, node: str) -> None:
+        """The node's disk is gone."""
+        for key in [key for key in self._copied if key[1] == node]:
+            del self._copied[key]
+
     def copied(self, source: str, target: str, blob: str) -> None:
         """A copy's bytes arrived and were kept."""
         key = (source, target, blob)
