@@ -188,7 +188,8 @@ class Host:
         while True:
             await asyncio.sleep(self._config.sweep_interval_s)
             for hosted in list(self._hosted.values()):
-                if hosted.group.leader is not None:
+                # A voter gives up a leader that it does not hear; who is none believes for ever.
+                if hosted.group.leader is not None and self._ports.me in hosted.group.voters:
                     hosted.leaderless_since = None
                 elif hosted.leaderless_since is None:
                     hosted.leaderless_since = loop.time()

@@ -408,6 +408,23 @@ async def test_a_voter_that_slept_through_the_end_forgets_the_group(
     await world.until(lambda: not world.stored[sleeper])
 
 
+async def test_who_joins_a_group_that_is_over_forgets_it_although_it_believes_in_a_leader(
+    world: World, pack: MakePack
+) -> None:
+    await world.start("n0", "n1", "n2", "n3")
+    handle = await submit(world, "n0", pack())
+    await world.ended(handle.coordinator, "job@1")
+    await world.until(lambda: not world.stored[handle.coordinator])
+    outsider = next(name for name in world.nodes if name not in handle.voters)
+    await world.crash(outsider)
+    await world.restart(outsider)
+    form = encode(Form("job@1", handle.voters, campaign=False))
+    await world.nodes["n0"].rpc.call(outsider, "job/form", form, timeout=1.0)
+    assert world.groups["job/job@1"].leader, "the leader that it believes in"
+    assert world.stored[outsider]
+    await world.until(lambda: not world.stored[outsider])
+
+
 async def test_attempts_that_a_restarted_node_does_not_know_are_run_again(
     world: World, pack: MakePack
 ) -> None:
