@@ -5,6 +5,7 @@ Everything here may refuse with a ConfigurationError; nothing of the node exists
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import ipaddress
@@ -235,6 +236,10 @@ def set_up_logging(level: str) -> None:
 
 
 def _is_about_us(record: logging.LogRecord) -> bool:
-    """Not what a stranger sent that is no HTTP: it was refused, and anybody could fill the log."""
+    """Not what a stranger sent that is no HTTP: it was refused, and anybody could fill the log.
+
+    Nor that the server gave up waiting for a request while it stopped, and the request then ended
+    (aiohttp 3 completes a future there that it has cancelled before).
+    """
     error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, HttpProcessingError)
+    return not isinstance(error, HttpProcessingError | asyncio.InvalidStateError)

@@ -136,7 +136,7 @@ async def test_an_answer_that_comes_when_the_pool_has_ended_is_of_a_lost_worker(
     process = await node.processes.start_worker()
     answered = asyncio.Event()
 
-    async def late() -> bytes:
+    async def late() -> Any:
         await answered.wait()
         return next(process._frames)
 
