@@ -16,7 +16,6 @@ MARKS: Mapping[str, str] = {
     "raft.restored": "a member took over a leader's snapshot",
     "raft.joint": "a group changed its members",
     "raft.reopened": "a member came back with what it had on disk",
-    "raft.read_failed": "a leader could not confirm that it still led",
     "register.outdone": "an acceptor refused a ballot that another one had outdone",
     "register.joint": "an operation needed majorities of old and new homes",
     "tag.conflict": "a conditional write met another version",

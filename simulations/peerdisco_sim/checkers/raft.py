@@ -18,7 +18,7 @@ from peerdisco_dht.layout import Layout
 from peerdisco_dht.messages import decode as decode_storage
 from peerdisco_election import Group, storage
 from peerdisco_election.core import Core
-from peerdisco_election.effects import Apply, Effect, Persist, ReadFailed, Restore
+from peerdisco_election.effects import Apply, Effect, Persist, Restore
 from peerdisco_election.membership import configuration_of
 from peerdisco_election.messages import (
     Configuration,
@@ -158,8 +158,6 @@ class RaftChecker:
                 self._applies(life, effect, counted)
             elif isinstance(effect, Restore):
                 self.marks["raft.restored"] += 1
-            elif isinstance(effect, ReadFailed):
-                self.marks["raft.read_failed"] += 1
         life.members = _members(core.configuration)
 
     def _stands(self, life: _Life) -> None:
