@@ -3,7 +3,7 @@
 #   make test             all tests          make test-fast    those that end within a minute
 #   make check            format, lint and types
 #   make simulate SEED=17 one seeded cluster make bench NAME=walking
-#   make storms SEEDS=26  so many clusters under seeded disasters, and every schedule ever kept
+#   make storms SEEDS=100 so many clusters under seeded disasters, and every schedule ever kept
 # STORMS=no keeps them out of make test.
 # PYTHON=python3.13 chooses the interpreter, WHEELS=DIR installs without a network.
 
@@ -14,7 +14,7 @@ STAMP = $(VENV)/.complete
 PACKAGES = peerdisco gossip dht_storage election webui simulations
 SEED ?= 17
 # The first so many seeds have been seen clean, on CPython 3.11; a change of the code plays others.
-SEEDS ?= 12
+SEEDS ?= 24
 STORMS ?= yes
 JOBS ?= 2
 
