@@ -25,7 +25,7 @@ from peerdisco_dht.registers.messages import (
     Prepare,
     Result,
 )
-from peerdisco_dht.registers.plain import CompareAndSet, PlainKind
+from peerdisco_dht.registers.plain import CompareAndSet, Delete, PlainKind
 from peerdisco_dht.registers.rows import AcceptorRows, row_key
 from peerdisco_dht.registers.value import (
     RECENT_MAX,
@@ -137,6 +137,17 @@ def test_a_refused_operation_may_be_tried_again() -> None:
     opened, reply = perform(EMPTY, write(9, 1), KIND)
     assert reply.result is Result.REFUSED
     assert opened == EMPTY
+
+
+def test_a_late_duplicate_of_what_found_nothing_to_change_changes_nothing() -> None:
+    delete = Operation(encode(Delete()), "s", 1)
+    opened, reply = perform(EMPTY, delete, KIND)
+    assert (reply.result, reply.version, opened.content) == (Result.KEPT, 0, None)
+    opened, _ = perform(opened, write(0, 1, "t"), KIND)
+    again, reply = perform(opened, delete, KIND)
+    assert (again, reply.version) == (opened, 0)
+    again, reply = perform(opened, Operation(encode(Delete()), "s", 2), KIND)
+    assert (again.content, reply.result) == (None, Result.APPLIED)
 
 
 def test_a_retry_beyond_memory_is_never_applied() -> None:

@@ -110,13 +110,18 @@ def perform(opened: Opened, operation: Operation, kind: Kind) -> tuple[Opened, R
         verdict = kind.apply(opened.content, opened.version, operation.action)
     except BadMessage as error:
         verdict = Refuse(str(error))
+    version = opened.version
     match verdict:
         case Refuse(reason):
-            return opened, Reply(Result.REFUSED, opened.version, reason.encode())
+            return opened, Reply(Result.REFUSED, version, reason.encode())
         case Keep(answer):
-            return opened, Reply(Result.KEPT, opened.version, answer)
+            # Remembered as well: a late duplicate would find something to change, and nobody that
+            # asked for it. An answer could not be given again, so who gets one is not remembered.
+            sessions = opened.sessions if answer else _remember(opened.sessions, operation, version)
+            kept = Opened(version, opened.content, sessions)
+            return kept, Reply(Result.KEPT, version, answer)
         case Change(content, answer, quiet):
-            version = opened.version if quiet else opened.version + 1
+            version = version if quiet else version + 1
             sessions = _remember(opened.sessions, operation, version)
             return Opened(version, content, sessions), Reply(Result.APPLIED, version, answer)
 
