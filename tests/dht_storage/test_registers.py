@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from peerdisco_dht import Forgotten, Layout, NoSuchTag, RemoveNodes, StorageConfig, Unavailable
+from peerdisco_dht.registers.coordinator import PATIENCE_SHARE
 
 if TYPE_CHECKING:
     from tests.dht_storage.conftest import Cluster, World
@@ -351,6 +352,29 @@ def test_a_register_is_made_although_a_home_is_away_and_that_home_learns_of_it(
             assert tag.urls == (("second",), ("first",))
 
     world(story, 3)
+
+
+def test_a_refusal_is_not_slept_over_because_another_home_is_silent(world: World) -> None:
+    """Who was away proposes what is too low; of those that could still grant it, one is gone."""
+
+    async def story(cluster: Cluster) -> None:
+        loop, island = asyncio.get_running_loop(), cluster.network.island
+        await cluster[0].storage.tags.append("a", [["first"]])
+        for gone, away in ((0, 1), (1, 2), (2, 0)):
+            island[cluster[away].id] = 1
+            for number in range(2):
+                await cluster[gone].storage.tags.append("a", [[f"{gone}-{number}"]])
+            await asyncio.sleep(2 * cluster.config.call_timeout_s)  # calls under way end
+            island.clear()
+            island[cluster[gone].id] = 1
+            began = loop.time()
+            await cluster[away].storage.tags.append("a", [[f"{away}-2"]])
+            assert loop.time() - began < PATIENCE_SHARE * cluster.config.call_timeout_s
+            await asyncio.sleep(2 * cluster.config.call_timeout_s)
+            island.clear()
+        assert len(await items(cluster, 0, "a")) == 10
+
+    world(story, 3, config=StorageConfig(call_timeout_s=2.0, operation_timeout_s=8.0))
 
 
 def test_of_many_who_make_a_register_at_once_nobody_is_forgotten(world: World) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 from peerdisco_dht.background import Background
@@ -28,6 +29,9 @@ CALLS_MAX = 2
 """Calls to one acceptor at the same time: one that syncs there and one on its way."""
 UNANIMITY_S = 1.0
 """How long the last acceptor may let all others wait in a round that needs everybody."""
+REFUSED_S = 0.25
+"""How long a round goes on after somebody refused it: the next one, with a higher ballot, needs no
+acceptor that is silent, and the caller's patience is shorter than a call to one."""
 
 _Question = tuple[int, Ask]
 """An epoch, and what is asked in it."""
@@ -63,19 +67,25 @@ class Acceptors:
     async def ask(self, sets: QuorumSets, ask: Ask) -> dict[NodeId, Held]:
         """Answers until a quorum granted the request or none can any more.
 
-        Raises StaleEpoch when an acceptor knew a newer layout.
+        Once somebody refused it, for REFUSED_S at most. Raises StaleEpoch when an acceptor knew a
+        newer layout.
         """
         held: dict[NodeId, Held] = {}
         granted: list[NodeId] = []
         lost: list[NodeId] = []
+        loop, limit = asyncio.get_running_loop(), asyncio.timeout(None)
 
         def note(node: NodeId, answer: Held | None) -> bool:
             if answer is not None:
                 held[node] = answer
+                if not answer.granted and limit.when() is None:
+                    limit.reschedule(loop.time() + REFUSED_S)
             (granted if answer is not None and answer.granted else lost).append(node)
             return quorum.reached(granted, sets) or quorum.hopeless(lost, sets)
 
-        await self._poll(sets, ask, note)
+        with suppress(TimeoutError):
+            async with limit:
+                await self._poll(sets, ask, note)
         return held
 
     async def ask_everybody(self, sets: QuorumSets, ask: Ask) -> dict[NodeId, Held]:
@@ -87,11 +97,9 @@ class Acceptors:
                 held[node] = answer
             return answer is None or not answer.granted
 
-        try:
+        with suppress(TimeoutError):  # whoever is missing in the answers has not granted it
             async with asyncio.timeout(UNANIMITY_S):
                 await self._poll(sets, ask, note)
-        except TimeoutError:
-            pass  # whoever is missing in the answers has not granted it
         return held
 
     async def peek(self, sets: QuorumSets, ask: Ask) -> dict[NodeId, Held]:
