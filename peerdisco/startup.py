@@ -238,8 +238,11 @@ def set_up_logging(level: str) -> None:
 def _is_about_us(record: logging.LogRecord) -> bool:
     """Not what a stranger sent that is no HTTP: it was refused, and anybody could fill the log.
 
-    Nor that the server gave up waiting for a request while it stopped, and the request then ended
-    (aiohttp 3 completes a future there that it has cancelled before).
+    Nor that the server itself stumbles when a request ends that it gave up waiting for while it
+    stopped (aiohttp 3 completes a future there that it has cancelled before). What a handler raises
+    is logged in other words.
     """
     error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, HttpProcessingError | asyncio.InvalidStateError)
+    if isinstance(error, asyncio.InvalidStateError):
+        return record.msg != "Unhandled exception"
+    return not isinstance(error, HttpProcessingError)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import socket
 from pathlib import Path
 
 import pytest
+from aiohttp.http_exceptions import BadHttpMessage
 
 from peerdisco.errors import ConfigurationError
-from peerdisco.startup import advertised_address, choose_ports, claimed
+from peerdisco.startup import _is_about_us, advertised_address, choose_ports, claimed
 
 
 def test_a_new_directory_is_made_and_claimed_once(tmp_path: Path) -> None:
@@ -81,3 +84,20 @@ def test_an_attempt_that_a_full_disk_broke_off_leaves_the_directory_usable(tmp_p
     with claimed(tmp_path):
         assert "peerdisco 1\n" == (tmp_path / "format").read_text()
     assert not (tmp_path / "format.new").exists()
+
+
+@pytest.mark.parametrize(
+    ("message", "error", "told"),
+    [
+        ("Error handling request from %s", BadHttpMessage("no HTTP"), False),
+        ("Unhandled exception", asyncio.InvalidStateError(), False),
+        ("Error handling request from %s", asyncio.InvalidStateError(), True),
+        ("Unhandled exception", OSError(), True),
+    ],
+)
+def test_what_the_http_server_complains_of_is_told_unless_it_is_about_others(
+    message: str, error: Exception, told: bool
+) -> None:
+    exc_info = (type(error), error, None)
+    record = logging.LogRecord("aiohttp.server", logging.ERROR, "", 0, message, (), exc_info)
+    assert _is_about_us(record) is told
