@@ -57,7 +57,7 @@ class TrafficChecker:
 
     def _happened(self, event: TimedEvent) -> None:
         if event.kind == "fault" and event.data.get("kind") == "disk_loss":
-            self.copying.lost_all(str(event.data.get("nodes", "")))
+            self.copying.lost_all(str(event.data["nodes"]).split(",")[0])  # as in `_lose_disk`
 
     def _copies(self, name: str, peer: str, what: Keep | Offer) -> taps.Observer:
         def finish(stored: Stored) -> None:
