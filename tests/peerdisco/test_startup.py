@@ -12,6 +12,7 @@ import pytest
 from aiohttp.http_exceptions import BadHttpMessage
 
 from peerdisco.errors import ConfigurationError
+from peerdisco.host.ports import free_ports
 from peerdisco.startup import _is_about_us, advertised_address, choose_ports, claimed
 
 
@@ -50,12 +51,12 @@ def test_an_unusable_directory_is_refused_with_the_way_out(tmp_path: Path) -> No
 
 
 def test_a_busy_port_is_stepped_over_at_the_first_start_and_kept_later(tmp_path: Path) -> None:
+    busy, free = free_ports("127.0.0.1", 2)
     with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", busy))
         other.listen()
-        busy = other.getsockname()[1]
-        peer, client = choose_ports(tmp_path, None, ("127.0.0.1", busy + 1))
-        assert client == busy + 1
+        peer, client = choose_ports(tmp_path, None, ("127.0.0.1", free))
+        assert client == free
         with pytest.raises(ConfigurationError, match=rf"127\.0\.0\.1:{busy} \(TCP\)"):
             choose_ports(tmp_path, ("127.0.0.1", peer), ("127.0.0.1", busy))
     assert (peer, client) == choose_ports(tmp_path, None, None)
